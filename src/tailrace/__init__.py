@@ -1,0 +1,30 @@
+"""Tailrace: live, durable, resumable execution streaming.
+
+Run workflows, agents and tasks, and let anyone allowed follow them as they happen.
+
+The law of this file: these are the public names. Errors are in `tailrace.errors`, event
+payloads in `tailrace.events`, helpers for tests in `tailrace.testing`.
+"""
+
+from tailrace.api import Tailrace
+from tailrace.client import Client, SyncClient
+from tailrace.errors import TailraceError
+from tailrace.events import Event
+from tailrace.flow.build import after, flow, node
+from tailrace.runtime import Run
+from tailrace.settings import Settings
+from tailrace.version import __version__
+
+__all__ = [
+    "Client",
+    "Event",
+    "Run",
+    "Settings",
+    "SyncClient",
+    "Tailrace",
+    "TailraceError",
+    "__version__",
+    "after",
+    "flow",
+    "node",
+]

@@ -1,0 +1,295 @@
+"""The commands, each a few lines over the runtime or the client.
+
+The law of this file: parse, call, print. Results go to stdout, everything about them to stderr.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from tailrace.cli import follow, render, serving
+from tailrace.cli.graph import draw, load_ir, report_problems
+from tailrace.cli.options import DONE, FAILED, fail, run_async, settings_options, store_option
+from tailrace.cli.targets import example_names, load_flow, load_flows
+from tailrace.client import Client
+from tailrace.errors import InvalidInput, TailraceError
+from tailrace.http.executions import render_entry, render_state
+from tailrace.runtime import Runtime
+from tailrace.settings import Settings
+from tailrace.version import __version__
+
+click.rich_click.MAX_WIDTH = 100
+click.rich_click.TEXT_MARKUP = "ansi"
+
+_url = click.option("--url", metavar="URL", help="Ask this server instead of the store's file.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line and an exit status."""
+    try:
+        cli(prog_name="tailrace")
+    except TailraceError as error:
+        fail(error)
+    except BrokenPipeError:
+        # The reader of our output left (`| head`): not an error, and nothing more to say.
+        sys.stderr.close()
+        sys.exit(FAILED)
+
+
+def _examples(*lines: str) -> str:
+    """An epilogue that keeps its lines."""
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+class _Id(click.ParamType[str]):
+    """An execution's id, completed from the newest ones in the store."""
+
+    name = "execution"
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        async def newest() -> list[Any]:
+            async with Runtime(Settings()) as runtime:
+                return [
+                    CompletionItem(entry.execution_id, help=f"{entry.flow} {entry.status}")
+                    for entry in await runtime.entries(limit=50)
+                    if entry.execution_id.startswith(incomplete.upper())
+                ]
+
+        return run_async(newest)
+
+
+class _Target(click.ParamType[str]):
+    """A target, completed from the shipped examples and the files here."""
+
+    name = "target"
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        files = [str(path) for path in Path().glob("*.py")]
+        names = [*example_names(), *files]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tailrace")
+def cli() -> None:
+    """Live, durable, resumable execution streaming: run something, and follow it from anywhere."""
+
+
+@cli.command(
+    epilog=_examples(
+        "tailrace run etl",
+        'tailrace run flows.py:report --input \'{"day": "2026-01-31"}\'',
+        "tailrace run s2_site --stream",
+        "tailrace run etl --json | jq .type",
+    )
+)
+@click.argument("target", type=_Target())
+@click.option("--input", "input_", metavar="JSON|@FILE", help="The flow's input, an object.")
+@click.option("--stream", is_flag=True, help="Print events as they come instead of a tree.")
+@click.option("--deadline-ms", type=click.IntRange(min=1), help="Stop it after this long.")
+@_json
+@settings_options("store", "durability")
+def run(
+    target: str,
+    input_: str | None,
+    stream: bool,
+    deadline_ms: int | None,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Run TARGET's flow here and show it live; others can follow it while it runs.
+
+    Ctrl-C cancels it. Exit status: 0 completed, 1 failed, 130 cancelled.
+    """
+    flow = load_flow(target)
+    given = _input(input_)
+    view = follow.view_for(as_json=as_json, stream=stream)
+    sys.exit(run_async(lambda: follow.run_flow(settings, flow, given, deadline_ms, view)))
+
+
+def _input(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        if text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise InvalidInput(f"{text[1:]}: {error.strerror}") from None
+    except ValueError as error:
+        hint = "Give a JSON object, or @FILE with one."
+        raise InvalidInput(f"--input is not JSON: {error}", hint=hint) from None
+
+
+@cli.command(
+    name="exec",
+    context_settings={"ignore_unknown_options": True},
+    epilog=_examples(
+        "tailrace exec -- make test", "tailrace exec --name nightly -- ./backup.sh /data"
+    ),
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--name", help="What to call it in lists; by default the command's name.")
+@settings_options("store", "durability", "line_max_bytes")
+def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> None:
+    """Run any COMMAND as an execution: its output passes through and is kept, line by line.
+
+    Follow it from elsewhere with `tailrace tail`. The exit status is the command's own.
+    """
+    sys.exit(run_async(lambda: follow.run_command(settings, command, name)))
+
+
+@cli.command(
+    epilog=_examples(
+        "tailrace tail",
+        "tailrace tail 01KA8Y4Q --after 120",
+        "tailrace tail 01KA8Y4Q --json --url http://127.0.0.1:8787",
+    )
+)
+@click.argument("execution_id", required=False, type=_Id())
+@click.option("--after", metavar="POSITION", help="Begin after this position.")
+@click.option("--no-follow", is_flag=True, help="Print what is there and stop.")
+@_url
+@_json
+@store_option
+def tail(
+    execution_id: str | None,
+    after: str | None,
+    no_follow: bool,
+    url: str | None,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Follow an execution, live or finished, from its first event to its last.
+
+    Without an id: the newest one. Reads the store's file, or a server with --url. Exit status:
+    0 completed, 1 failed, 130 cancelled.
+    """
+    view = follow.view_for(as_json=as_json, stream=True)
+    sys.exit(
+        run_async(lambda: follow.tail(settings, execution_id, after, not no_follow, url, view))
+    )
+
+
+@cli.command(epilog=_examples("tailrace ls", "tailrace ls --status running --json"))
+@click.option("--limit", default=20, type=click.IntRange(1, 200), show_default=True)
+@click.option("--status", help="Only executions that are running, failed, …")
+@click.option("--workspace", default="default", show_default=True)
+@_url
+@_json
+@store_option
+def ls(
+    limit: int,
+    status: str | None,
+    workspace: str,
+    url: str | None,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """List executions, newest first."""
+
+    async def rows() -> list[dict[str, Any]]:
+        if url is not None:
+            async with Client(url, workspace=workspace) as client:
+                query: dict[str, str | int] = {"limit": limit}
+                page = await client.list(**query | ({"status": status} if status else {}))
+                return list(page["executions"])
+        async with Runtime(settings) as runtime:
+            entries = await runtime.entries(workspace, limit=limit, status=status)
+            return [render_entry(entry) for entry in entries]
+
+    found = run_async(rows)
+    if as_json:
+        for row in found:
+            print(json.dumps(row, ensure_ascii=False))
+    elif found:
+        render.console().print(render.table(found))
+    else:
+        print("No executions yet. Start one: tailrace run etl", file=sys.stderr)
+
+
+@cli.command(epilog=_examples("tailrace show 01KA8Y4Q", "tailrace show 01KA8Y4Q --json"))
+@click.argument("execution_id", type=_Id())
+@_url
+@_json
+@store_option
+def show(execution_id: str, url: str | None, as_json: bool, settings: Settings) -> None:
+    """Show one execution: its nodes, how long they took, and how it ended."""
+    state = run_async(lambda: follow.look(settings, execution_id, url))
+    if as_json:
+        print(json.dumps(render_state(state), ensure_ascii=False))
+    else:
+        follow.print_summary(state)
+
+
+@cli.command(epilog=_examples("tailrace cancel 01KA8Y4Q --reason 'wrong day'"))
+@click.argument("execution_id", type=_Id())
+@click.option("--reason", help="Why; it is kept in the log.")
+@_url
+@store_option
+def cancel(execution_id: str, reason: str | None, url: str | None, settings: Settings) -> None:
+    """Stop an execution, in whichever process it runs."""
+
+    async def stop() -> str:
+        if url is not None:
+            async with Client(url) as client:
+                return str((await client.cancel(execution_id, reason))["status"])
+        async with Runtime(settings) as runtime:
+            return (await runtime.cancel(execution_id, by="cli", reason=reason)).status
+
+    print(f"{execution_id} {run_async(stop)}")
+
+
+@cli.command(
+    epilog=_examples("tailrace graph etl", "tailrace graph flows.py:report --mermaid > graph.mmd")
+)
+@click.argument("target", type=_Target())
+@click.option("--json", "form", flag_value="json", help="The IR as JSON.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="For Mermaid.")
+@click.option("--dot", "form", flag_value="dot", help="For Graphviz.")
+@click.option("--check", "form", flag_value="check", help="Check it; exit 1 for problems.")
+def graph(target: str, form: str | None) -> None:
+    """Show the graph of TARGET's flow without running it. TARGET may also be an IR file (.json)."""
+    ir = load_ir(target)
+    if form == "check":
+        sys.exit(FAILED if report_problems(ir) else DONE)
+    draw(ir, form)
+
+
+@cli.command(epilog=_examples("tailrace serve", "tailrace serve flows.py s2_site --port 9000"))
+@click.argument("targets", nargs=-1, type=_Target())
+@settings_options(
+    "host",
+    "port",
+    "store",
+    "durability",
+    "heartbeat_s",
+    "lifetime_s",
+    "retry_ms",
+    "drain_s",
+    "lease_s",
+    "page_events",
+    "ring_events",
+    "body_max_bytes",
+    "executions_max",
+)
+def serve(targets: tuple[str, ...], settings: Settings) -> None:
+    """Serve the log over HTTP, and let the flows of the TARGETs be started."""
+    flows = [flow for target in targets for flow in load_flows(target)]
+    sys.exit(serving.serve(settings, flows))
+
+
+@cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))
+@click.option("--updates", default=5, type=click.IntRange(1, 100), show_default=True)
+@settings_options("host", "port", "store")
+def demo(updates: int, settings: Settings) -> None:
+    """Start a server, run two real flows on it, and show both streams live."""
+    sys.exit(run_async(lambda: serving.demo(settings, updates)))

@@ -1,0 +1,141 @@
+"""`tailrace serve` and `tailrace demo`: a server, and one that shows itself.
+
+The law of this file: uvicorn serves; the only thing added to it is a last resort, so that the
+process is gone after a shutdown even where a node's thread does not end.
+"""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import uvicorn
+
+from tailrace.api import Tailrace
+from tailrace.cli import render
+from tailrace.cli.options import DONE, FAILED
+from tailrace.cli.targets import load_flow
+from tailrace.client import Client
+from tailrace.errors import AddressUnavailable
+from tailrace.flow.build import Flow
+from tailrace.lifecycle import ExecutionState
+from tailrace.settings import Settings
+
+EXIT_SLACK_S = 2.0  # after the drain time, for lifespan shutdown and the store's last commit
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says where it is when it listens, and cannot hang when it ends."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self.settings = settings
+        self.listening = anyio.Event()
+        self.quiet = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+        if self.started and not self.quiet:
+            store, url = self.settings.store, address(self.settings)
+            print(f"tailrace: {url}  store {store}", file=sys.stderr, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        limit = self.settings.drain_s + EXIT_SLACK_S
+        last_resort = threading.Timer(limit, os._exit, (FAILED,))
+        last_resort.daemon = True
+        last_resort.start()
+        await super().shutdown(sockets)
+
+
+def address(settings: Settings) -> str:
+    """The URL of a server with these settings."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def _listen(settings: Settings) -> tuple[socket.socket, Settings]:
+    """Take the port now: a port in use is our one-line error, and port 0 becomes known."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise AddressUnavailable(
+            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}"
+        ) from None
+    port = listener.getsockname()[1]
+    return listener, settings.model_copy(update={"port": port})
+
+
+def _server(settings: Settings, flows: Sequence[Flow[Any]]) -> _Server:
+    config = uvicorn.Config(
+        Tailrace(settings=settings, flows=flows).asgi(),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=max(round(settings.drain_s), 1),
+        lifespan="on",
+        backlog=4096,
+    )
+    return _Server(config, settings)
+
+
+def serve(settings: Settings, flows: Sequence[Flow[Any]]) -> int:
+    """Serve until a signal; returns the exit status."""
+    listener, settings = _listen(settings)
+    server = _server(settings, flows)
+    # uvicorn hands the signal on after it has shut down in good order.
+    with suppress(KeyboardInterrupt):
+        server.run([listener])
+    return DONE if server.started else FAILED
+
+
+async def demo(settings: Settings, updates: int) -> int:
+    """Serve, run two flows on the server over HTTP, and show both; stay up on a terminal."""
+    try:
+        listener, settings = _listen(settings)
+    except AddressUnavailable as error:
+        print(f"tailrace: {error.message}; taking a free port", file=sys.stderr)
+        listener, settings = _listen(settings.model_copy(update={"port": 0}))
+    server = _server(settings, [load_flow("s2_site"), load_flow("etl")])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, [listener])
+        await server.listening.wait()
+        if not server.started:
+            return FAILED
+        url = address(settings)
+        ok = await _show(url, updates)
+        if sys.stdout.isatty():
+            print(f"\nStill serving at {url} — Ctrl-C ends it. In another shell:")
+            print("  tailrace ls\n  tailrace tail\n  tailrace run etl")
+            return DONE  # the task group waits for the server, which ends with Ctrl-C
+        server.should_exit = True
+    return DONE if ok else FAILED
+
+
+async def _show(url: str, updates: int) -> bool:
+    async with Client(url) as client:
+        site = {"site": f"{url}/healthz", "updates": updates}
+        good = await _watch(client, "s2_site", site)
+        return await _watch(client, "etl", {}) and good
+
+
+async def _watch(client: Client, flow: str, given: dict[str, Any]) -> bool:
+    console = render.console()
+    execution_id = await client.start(flow, given)
+    url = client.url("executions", execution_id, "stream")
+    console.rule(f"[bold]{flow}[/]  {execution_id}", style="dim")
+    console.print(f"curl -N {url}", style="dim")
+    state = ExecutionState()
+    async for event in client.follow(execution_id):
+        console.print(render.line(event))
+        if event.id is not None:
+            state.apply(event)
+    console.print(render.tree(state))
+    return state.status == "completed"

@@ -1,0 +1,60 @@
+"""What requests need and what answers mean, for both clients."""
+
+from typing import Any
+
+import httpx
+
+from tailrace.errors import ConnectionLost, ProtocolError, TailraceError, from_code
+from tailrace.lifecycle import EXECUTION_ERRORS
+
+# Reading waits for three heartbeats (3 × 15 s): a connection silent for longer is dead.
+TIMEOUT = httpx.Timeout(10.0, read=45.0)
+
+
+def api_url(base: str, *parts: str) -> str:
+    """The URL of a resource below a server's base URL."""
+    return "/".join((base.rstrip("/"), "api/v1", *parts))
+
+
+def unreachable(url: str, error: Exception) -> ConnectionLost:
+    """The error for a server that does not answer."""
+    return ConnectionLost(
+        f"{url} does not answer: {error!r}", hint="Is `tailrace serve` running there?"
+    )
+
+
+def answer_of(response: httpx.Response) -> dict[str, Any]:
+    """The body of a good answer; raises the error of a bad one."""
+    if response.status_code >= 400:
+        raise problem_of(response)
+    body = _json(response)
+    if not isinstance(body, dict):
+        raise ProtocolError(f"{response.url} did not answer with a JSON object")
+    return body
+
+
+def output_of(execution: dict[str, Any]) -> Any:
+    """The output of an ended execution; raises the ExecutionError that says how it ended."""
+    error = EXECUTION_ERRORS.get(str(execution["status"]))
+    if error is not None:
+        message = (execution.get("error") or {}).get("message")
+        raise error(message, execution_id=execution["execution_id"])
+    return execution["output"]
+
+
+def problem_of(response: httpx.Response) -> TailraceError:
+    """The error that a server's answer stands for."""
+    body, status = _json(response), response.status_code
+    if isinstance(body, dict) and isinstance(body.get("code"), str):
+        return from_code(body["code"], str(body.get("detail", "")), body.get("hint"))
+    if status in (429, 502, 503, 504):
+        # A proxy's own answer while the server restarts: as good as no connection.
+        return ConnectionLost(f"Something on the way answered {status}")
+    return ProtocolError(f"The server answered {status} without a problem document")
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None

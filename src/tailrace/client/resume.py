@@ -1,0 +1,100 @@
+"""When to reconnect, from where, and when it is over: the client's rules, without I/O.
+
+The law of this file: both clients are a loop around this object, so they cannot differ. A
+position moves only past an event that was handed to the caller; so whatever happens between
+two events, the next connection asks for exactly the next one.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tailrace import sse
+from tailrace.errors import ConnectionLost, ProtocolError
+from tailrace.events import Event
+
+ATTEMPTS = 10  # failures in a row, without an event between them, before the caller is told
+BACKOFF_MAX_S = 30.0
+
+
+@dataclass
+class Resume:
+    """The state of one `follow` across all its connections."""
+
+    execution_id: str
+    after: str | None = None
+    attempts: int = ATTEMPTS
+    live: bool = True
+    position: str | None = None
+    ended: bool = False
+    _epoch: str = ""
+    _failures: int = 0
+    _retry_s: float = 1.0
+    _told: set[str] = field(default_factory=set)
+    _decoder: sse.Decoder = field(default_factory=sse.Decoder)
+
+    def __post_init__(self) -> None:
+        self.position = self.after
+
+    def connect(self) -> dict[str, str]:
+        """Begin a connection: the headers it asks with."""
+        self._decoder = sse.Decoder()
+        headers = {"Accept": sse.MEDIA_TYPE, "Accept-Encoding": "identity"}
+        if self.position is not None:
+            headers["Last-Event-ID"] = self.position
+        return headers
+
+    def query(self) -> dict[str, str]:
+        """The query it asks with."""
+        return {} if self.live else {"follow": "false"}
+
+    def answered(self, status: int, media_type: str) -> bool:
+        """Take the status; False means that nothing is left to follow.
+
+        Raises ProtocolError if the answer is no stream.
+        """
+        if status == 204:
+            self.ended = True
+            return False
+        if not media_type.startswith(sse.MEDIA_TYPE):
+            raise ProtocolError(f"Expected {sse.MEDIA_TYPE}, got {media_type or 'nothing'!r}")
+        return True
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """Take bytes and give events. `position` moves as each event is taken."""
+        for message in self._decoder.feed(chunk):
+            event = Event.parse(message.data)
+            if event.type == "stream.open":
+                self._epoch = str(event.data.get("epoch", ""))
+            elif event.type == "stream.gap":
+                # A cut during a gap's frame repeats it on the next connection: tell it once.
+                if message.data not in self._told:
+                    self._told.add(message.data)
+                    yield event
+            elif event.id is not None:
+                self._failures = 0
+                self.position = f"{event.id}@{self._epoch}" if self._epoch else str(event.id)
+                self.ended = event.terminal
+                yield event
+        if self._decoder.retry_ms is not None:
+            self._retry_s = self._decoder.retry_ms / 1000
+
+    def closed(self) -> float:
+        """The server ended the connection in good order: seconds to wait before the next."""
+        self.ended = self.ended or not self.live
+        return self._retry_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+    def failed(self, error: Exception) -> float:
+        """The connection was cut: seconds to wait before the next.
+
+        Raises ConnectionLost after too many in a row; following again from `position`
+        loses nothing.
+        """
+        self._failures += 1
+        if self._failures >= self.attempts:
+            raise ConnectionLost(
+                f"{self.execution_id}: {self._failures} attempts failed; last: {error!r}",
+                position=self.position,
+            ) from error
+        ceiling = min(self._retry_s * 2.0 ** (self._failures - 1), BACKOFF_MAX_S)
+        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret

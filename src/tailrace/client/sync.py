@@ -1,0 +1,162 @@
+"""The blocking client, for scripts and threads: the twin of `aio`.
+
+The law of this file: line for line what `aio` does, without the awaits; tests/unit compares
+the two. Every decision is in `resume`.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tailrace.client.answers import TIMEOUT, answer_of, api_url, output_of, problem_of, unreachable
+from tailrace.client.resume import ATTEMPTS, Resume
+from tailrace.clock import pause
+from tailrace.errors import TailraceError
+from tailrace.events import Event
+
+
+class Follow:
+    """An execution's events across reconnects: an iterator that knows its `position`."""
+
+    def __init__(self, client: "SyncClient", resume: Resume) -> None:
+        self._client, self._resume = client, resume
+        self._events = self._run()
+
+    @property
+    def position(self) -> str | None:
+        """Where this stands; hand it to `follow(after=…)` to go on later."""
+        return self._resume.position
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def close(self) -> None:
+        """Stop following; the execution goes on."""
+        self._events.close()
+
+    def _run(self) -> Generator[Event, None, None]:
+        resume = self._resume
+        while not resume.ended:
+            try:
+                yield from self._connection()
+                pause = resume.closed()
+            except httpx.TransportError as error:
+                pause = resume.failed(error)
+            except TailraceError as error:
+                if not error.retryable:
+                    raise
+                pause = resume.failed(error)
+            if not resume.ended:
+                self._client.pause(pause)
+
+    def _connection(self) -> Generator[Event, None, None]:
+        resume = self._resume
+        url = self._client.url("executions", resume.execution_id, "stream")
+        http = self._client.http
+        with http.stream("GET", url, headers=resume.connect(), params=resume.query()) as response:
+            if response.status_code >= 400:
+                response.read()
+                raise problem_of(response)
+            if not resume.answered(response.status_code, response.headers.get("content-type", "")):
+                return
+            for chunk in response.iter_raw():
+                yield from resume.feed(chunk)
+                if resume.ended:
+                    return
+
+
+class SyncClient:
+    """A Tailrace server, from blocking code. Use it as a context manager.
+
+    Errors are those of `tailrace.errors`, by the codes the server sends; a server that cannot
+    be reached raises ConnectionLost.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        workspace: str = "default",
+        attempts: int = ATTEMPTS,
+        http: httpx.Client | None = None,
+        pause: Callable[[float], None] = pause,
+    ) -> None:
+        self.base_url, self.workspace, self.attempts = url, workspace, attempts
+        self.http = http or httpx.Client(timeout=TIMEOUT)
+        self.pause = pause
+
+    def url(self, *parts: str) -> str:
+        """The URL of something in this client's workspace."""
+        return api_url(self.base_url, "workspaces", self.workspace, *parts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    def follow(
+        self, execution_id: str, after: str | int | None = None, *, live: bool = True
+    ) -> Follow:
+        """Follow an execution from the beginning, or from a position, to its terminal event.
+
+        With `live=False`: the events that are there, without waiting for more.
+
+        Reconnects by itself; a gap comes as a `stream.gap` event. Iterating raises
+        ConnectionLost when the server stays away, and ExecutionNotFound or InvalidPosition
+        as the server says. That an execution failed is an event, not an exception: see `result`.
+        """
+        position = None if after is None else str(after)
+        return Follow(self, Resume(execution_id, position, self.attempts, live=live))
+
+    def start(self, flow: str, input: Any = None, **options: Any) -> str:  # noqa: A002 - the API's own word
+        """Start a flow; returns the execution's id. Options as in `POST …/executions`."""
+        body = {"flow": flow, "input": input, **options}
+        answer = self._call("POST", self.url("executions"), body)
+        return str(answer["execution_id"])
+
+    def get(self, execution_id: str) -> dict[str, Any]:
+        """One execution with its nodes."""
+        return self._call("GET", self.url("executions", execution_id))
+
+    def list(self, **query: str | int) -> dict[str, Any]:
+        """A page of executions; `limit`, `before` and `status` as in the API."""
+        return self._call("GET", self.url("executions"), params=query)
+
+    def cancel(self, execution_id: str, reason: str | None = None) -> dict[str, Any]:
+        """Ask an execution to stop."""
+        url = self.url("executions", execution_id, "cancel")
+        return self._call("POST", url, {"reason": reason})
+
+    def result(self, execution_id: str) -> Any:
+        """Wait for the end and return the output; raises ExecutionFailed and its like."""
+        for _ in self.follow(execution_id):
+            pass
+        return output_of(self.get(execution_id))
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        body: dict[str, Any] | None = None,
+        params: dict[str, str | int] | None = None,
+    ) -> dict[str, Any]:
+        try:
+            response = self.http.request(method, url, json=body, params=params)
+        except httpx.TransportError as error:
+            raise unreachable(self.base_url, error) from error
+        return answer_of(response)

@@ -1,0 +1,1 @@
+"""The HTTP face: JSON resources with FastAPI, streams as plain ASGI."""

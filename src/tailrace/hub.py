@@ -1,0 +1,297 @@
+"""Watchers: positions in a log, woken together, served from one hot tail.
+
+The law of this file: a watcher is a position, not a queue. It has no task, no lock and no
+backlog of its own; a slow one costs nothing but its position, and reads the store when it
+comes back. Replay and live are one loop: read what follows the position, else wait.
+
+    Hub      the tails of all watched executions; one shared ticker for heartbeats and lifetimes
+    Tail     the newest events of one execution, each encoded once, and who waits for more
+    Watcher  a position in it
+
+Delivery: an append wakes every waiting watcher of its tail; each takes all that follows its
+position as one Batch, and watchers at one position share that Batch and its joined bytes. So
+the first event goes out at once, and under load, when wake-ups take longer than appends, more
+events join each write: coalescing needs no timer.
+
+This module never imports the executor: they meet at the log.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from tailrace import sse
+from tailrace.clock import Clock
+from tailrace.errors import InvalidPosition
+from tailrace.events import TERMINAL, Record, StreamGap
+from tailrace.log.base import Entry, EventLog, clip
+
+TICK_S = 1.0  # the grain of heartbeats and lifetimes: one timer for all watchers
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a watcher stands: the last sequence it has, and the life of the log it is from."""
+
+    seq: int
+    epoch: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Position":
+        """Read `<seq>` or `<seq>@<epoch>`. Raises InvalidPosition."""
+        number, separator, epoch = text.partition("@")
+        fits = number.isascii() and number.isdigit() and len(number) <= 18
+        if not fits or (separator and not (epoch.isascii() and epoch.isalnum())):
+            raise InvalidPosition(f"{text[:80]!r} is not a position")
+        return cls(int(number), epoch or None)
+
+    def __str__(self) -> str:
+        return f"{self.seq}@{self.epoch}" if self.epoch else str(self.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Where a stream starts, and what cannot be served."""
+
+    entry: Entry
+    after: int
+    resumed: bool
+    gap: StreamGap | None = None
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether the watcher has seen the terminal event: the answer is 204."""
+        return self.entry.sealed and self.resumed and self.after >= self.entry.head
+
+
+def resolve(entry: Entry, asked: Position | None) -> Opening:
+    """Decide where to start. What the log cannot give is a gap that is said, never silence."""
+    if asked is None:
+        return Opening(entry, entry.floor - 1, resumed=False, gap=_trimmed(entry, 0))
+    if asked.epoch not in (None, entry.epoch):
+        # Another life of the log: nothing the watcher has is from this one. All from the start.
+        lost = StreamGap(from_=1, to=asked.seq, cause="lost") if asked.seq else None
+        return Opening(entry, entry.floor - 1, resumed=False, gap=lost)
+    if asked.seq > entry.head:
+        # The end must be told again: else a client that waits for it reconnects for ever.
+        after = entry.head - 1 if entry.sealed else entry.head
+        lost = StreamGap(from_=entry.head + 1, to=asked.seq, cause="lost")
+        return Opening(entry, after, resumed=False, gap=lost)
+    gap = _trimmed(entry, asked.seq)
+    return Opening(entry, max(asked.seq, entry.floor - 1), resumed=gap is None, gap=gap)
+
+
+def _trimmed(entry: Entry, after: int) -> StreamGap | None:
+    if after + 1 >= entry.floor:
+        return None
+    return StreamGap(from_=after + 1, to=entry.floor - 1, cause="retention")
+
+
+class Batch:
+    """Consecutive events, shared by all watchers that stand at the same position. Immutable."""
+
+    def __init__(self, records: Sequence[Record], gap: StreamGap | None = None) -> None:
+        self.records = records
+        self.gap = gap
+        self.last = records[-1].seq if records else 0
+        self.ended = bool(records) and records[-1].type in TERMINAL
+
+    @cached_property
+    def sse(self) -> bytes:
+        """The events as Server-Sent Events, joined: one write for all of them."""
+        return b"".join([sse.event_frame(r.seq, r.type, r.json()) for r in self.records])
+
+    @cached_property
+    def ndjson(self) -> bytes:
+        """The events as lines of JSON, joined."""
+        return b"".join([r.json() + b"\n" for r in self.records])
+
+
+_EMPTY = Batch(())
+
+
+class Signal(IntEnum):
+    """Why a watcher's wait ended."""
+
+    DATA = 0  # there is something to read
+    IDLE = 1  # nothing for a heartbeat's time
+    EXPIRED = 2  # the stream has lived long enough
+    CLOSING = 3  # the server is shutting down
+    GONE = 4  # the other side left
+
+
+class Tail:
+    """The hot end of one watched log. Bound: `ring` events; older ones are read from the store."""
+
+    def __init__(self, head: int, ring: int) -> None:
+        self.head = head
+        self.stop: Callable[[], None] = lambda: None
+        self.watchers: set[Watcher] = set()
+        self._ring = ring
+        self._records: list[Record] = []
+        self._batches: dict[int, Batch] = {}
+
+    def push(self, records: Sequence[Record]) -> None:
+        """Take what was appended, and wake everybody who waits."""
+        self._batches.clear()
+        self._records += records
+        # Cut only when twice as long: each event is then moved at most once.
+        if len(self._records) > 2 * self._ring:
+            del self._records[: -self._ring]
+        self.head = records[-1].seq
+        for watcher in self.watchers:
+            watcher.wake(Signal.DATA)
+
+    def after(self, position: int, limit: int) -> Batch | None:
+        """What follows a position, if the ring still has all of it."""
+        if not self._records or position + 1 < self._records[0].seq:
+            return None
+        batch = self._batches.get(position)
+        if batch is None:
+            start = position + 1 - self._records[0].seq
+            batch = self._batches[position] = Batch(clip(self._records[start : start + limit]))
+        return batch
+
+
+class Watcher:
+    """A position in a log. Use it from one task; `read` and `wait` leave it usable if cancelled."""
+
+    def __init__(self, hub: "Hub", tail: Tail, opening: Opening, expires_at: float) -> None:
+        self.opening = opening
+        self.position = opening.after
+        self._hub, self._tail = hub, tail
+        self._waiter: asyncio.Future[Signal] | None = None
+        self._final: Signal | None = None
+        self.expires_at = expires_at
+        self.idle_at = 0.0
+
+    async def read(self) -> Batch:
+        """Return what follows the position and move past it; empty if there is nothing yet."""
+        if self.position >= self._tail.head:
+            return _EMPTY
+        limit = self._hub.page
+        batch = self._tail.after(self.position, limit)
+        if batch is None:
+            log, execution_id = self._hub.log, self.opening.entry.execution_id
+            records = await log.read(execution_id, self.position, limit)
+            gap = None
+            if records and records[0].seq > self.position + 1:
+                # Retention overtook a slow watcher: it is told, like one that comes late.
+                gap = StreamGap(from_=self.position + 1, to=records[0].seq - 1, cause="retention")
+            batch = Batch(records, gap)
+        self.position = max(self.position, batch.last)
+        return batch
+
+    async def wait(self) -> Signal:
+        """Wait until there is something to read or to do."""
+        if self._final is not None:
+            return self._final
+        if self.position < self._tail.head:
+            return Signal.DATA
+        self.idle_at = self._hub.clock.monotonic() + self._hub.heartbeat_s
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self, signal: Signal) -> None:
+        """End the wait; a signal that ends the stream also ends every later wait."""
+        if signal >= Signal.EXPIRED and (self._final is None or signal > self._final):
+            self._final = signal
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(signal)
+
+    def tick(self, now: float) -> None:
+        """Look at the time, once every TICK_S, for all watchers in turn."""
+        if now >= self.expires_at:
+            self.wake(Signal.EXPIRED)
+        elif self._waiter is not None and now >= self.idle_at:
+            self.wake(Signal.IDLE)
+
+
+class Hub:
+    """All watchers of this process. `run` its ticker in a task group; `close` ends all streams."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        *,
+        page: int = 500,
+        ring: int = 4096,
+        heartbeat_s: float = 15.0,
+    ) -> None:
+        self.log, self.clock, self.page = log, clock, page
+        self.heartbeat_s = heartbeat_s
+        self.closing = False
+        self._ring = ring
+        self._tails: dict[str, Tail] = {}
+
+    @property
+    def watching(self) -> int:
+        """How many watchers there are."""
+        return sum(len(tail.watchers) for tail in self._tails.values())
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        execution_id: str,
+        asked: Position | None = None,
+        *,
+        lifetime_s: float = math.inf,
+    ) -> AsyncIterator[Watcher]:
+        """Stand at a position of a log, from the beginning if none is asked for.
+
+        After `lifetime_s`, shortened at random to 80-100 %, the watcher is told EXPIRED.
+
+        Raises ExecutionNotFound. However the block is left, nothing of the watcher stays.
+        """
+        entry = await self.log.entry(execution_id)
+        # No await from here to the yield: two first watchers must not make two tails.
+        tail = self._tails.get(execution_id) or self._follow(entry)
+        # The jitter keeps streams that began together, after a deploy, from ending together.
+        lifetime = lifetime_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
+        watcher = Watcher(self, tail, resolve(entry, asked), self.clock.monotonic() + lifetime)
+        tail.watchers.add(watcher)
+        if self.closing:
+            watcher.wake(Signal.CLOSING)
+        try:
+            yield watcher
+        finally:
+            tail.watchers.discard(watcher)
+            if not tail.watchers:
+                self._tails.pop(execution_id, None)
+                tail.stop()
+
+    def _follow(self, entry: Entry) -> Tail:
+        tail = self._tails[entry.execution_id] = Tail(entry.head, self._ring)
+        if not entry.sealed:  # nothing more can come to a sealed log
+            tail.stop = self.log.watch(entry.execution_id, entry.head, tail.push)
+        return tail
+
+    async def run(self) -> None:
+        """Wake idle and expired watchers, for ever: the one timer of all of them."""
+        grain = min(TICK_S, self.heartbeat_s / 4)
+        while True:
+            await self.clock.sleep(grain)
+            now = self.clock.monotonic()
+            for tail in tuple(self._tails.values()):
+                for watcher in tuple(tail.watchers):
+                    watcher.tick(now)
+
+    def close(self) -> None:
+        """End all streams, now and from now on: each tells its client to resume elsewhere.
+
+        The hub needs this signal of its own because ASGI servers run lifespan shutdown only
+        after streams have ended (uvicorn #451), which without it they never would.
+        """
+        self.closing = True
+        for tail in self._tails.values():
+            for watcher in tail.watchers:
+                watcher.wake(Signal.CLOSING)

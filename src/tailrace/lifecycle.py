@@ -1,0 +1,231 @@
+"""What may follow what: the life of an execution and of its nodes.
+
+Rule 1: everything that decides a status lives here, in two tables and one fold. There is no
+second copy of a status anywhere; whoever wants to know it folds the events.
+Rule 2: no await, no clock, no I/O. docs/lifecycle.md draws its diagrams from these tables.
+
+A move that is not in the table raises IllegalTransition, which names state and event. Events of
+other groups (log.line, output.item, custom.* …) may come in any state but a terminal one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailrace.errors import (
+    ExecutionCancelled,
+    ExecutionError,
+    ExecutionFailed,
+    ExecutionLost,
+    ExecutionTimedOut,
+    IllegalTransition,
+)
+from tailrace.events import TERMINAL, Event
+
+NEW = "new"  # before the first event
+
+_ENDS = {
+    "execution.cancelled": "cancelled",
+    "execution.failed": "failed",
+    "execution.timed_out": "timed_out",
+    "execution.lost": "lost",
+}
+
+EXECUTION: dict[str, dict[str, str]] = {
+    NEW: {"execution.queued": "queued"},
+    "queued": {
+        "execution.started": "running",
+        "execution.cancelling": "cancelling",
+        **_ENDS,
+    },
+    "running": {
+        "execution.progress": "running",
+        "execution.cancelling": "cancelling",
+        "execution.completed": "completed",
+        **_ENDS,
+    },
+    # A cancel may lose the race against the end: then the end that came first stands.
+    "cancelling": {
+        "execution.started": "cancelling",
+        "execution.progress": "cancelling",
+        "execution.cancelling": "cancelling",
+        "execution.completed": "completed",
+        **_ENDS,
+    },
+    "completed": {},
+    "failed": {},
+    "cancelled": {},
+    "timed_out": {},
+    "lost": {},
+}
+
+NODE: dict[str, dict[str, str]] = {
+    NEW: {"node.queued": "queued", "node.started": "running", "node.skipped": "skipped"},
+    "queued": {
+        "node.started": "running",
+        "node.skipped": "skipped",
+        "node.cancelled": "cancelled",
+    },
+    "running": {
+        "node.progress": "running",
+        "node.completed": "completed",
+        "node.failed": "failed",
+        "node.retrying": "retrying",
+        "node.cancelled": "cancelled",
+    },
+    "retrying": {
+        "node.queued": "queued",
+        "node.started": "running",
+        "node.cancelled": "cancelled",
+    },
+    "completed": {},
+    "failed": {},
+    "skipped": {},
+    "cancelled": {},
+}
+
+EXECUTION_ERRORS: dict[str, type[ExecutionError]] = {
+    "failed": ExecutionFailed,
+    "cancelled": ExecutionCancelled,
+    "timed_out": ExecutionTimedOut,
+    "lost": ExecutionLost,
+}
+
+
+def status_after(event_type: str) -> str:
+    """The execution's status after its newest status event, whichever state it came from.
+
+    For a store's index: it keeps the type of the last status event, never a status.
+    """
+    for state, moves in EXECUTION.items():
+        if event_type in moves and state != "cancelling":
+            return moves[event_type]
+    raise KeyError(event_type)
+
+
+STATUS_EVENTS = frozenset(
+    name for moves in EXECUTION.values() for name in moves if name != "execution.progress"
+)
+
+
+@dataclass(slots=True)
+class NodeState:
+    """One node, folded."""
+
+    id: str
+    status: str = NEW
+    attempt: int = 1
+    started_at: str | None = None
+    ended_at: str | None = None
+    duration_ms: int | None = None
+    output_summary: dict[str, Any] | None = None
+    item_count: int | None = None
+    error: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class ExecutionState:
+    """One execution, folded from its events; `apply` moves it on by one event."""
+
+    id: str = ""
+    status: str = NEW
+    kind: str = ""
+    flow: str = ""
+    workspace: str = ""
+    input: Any = None
+    graph: dict[str, Any] | None = None
+    queued_at: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    total_duration_ms: int | None = None
+    output: Any = None
+    error: dict[str, Any] | None = None
+    end: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    item_count: int = 0
+    head: int = 0
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event has come."""
+        return self.status in EXECUTION and self.status != NEW and not EXECUTION[self.status]
+
+    def apply(self, event: Event) -> None:
+        """Move on by one event, in place.
+
+        Raises IllegalTransition, and stays as it was, if the event cannot follow.
+        """
+        if self.ended:
+            raise IllegalTransition(f"{event.type} after the execution {self.status}")
+        group = event.type.partition(".")[0]
+        if group == "execution":
+            self._apply_execution(event)
+        elif group == "node":
+            self._apply_node(event)
+        elif event.type == "output.item":
+            self.item_count += 1
+        self.head = event.id or self.head
+
+    def _apply_execution(self, event: Event) -> None:
+        self.status = _move(EXECUTION, self.status, event.type, "execution")
+        data = event.data
+        if event.type == "execution.queued":
+            self.id, self.queued_at = event.execution_id, event.ts
+            self.kind, self.flow = data.get("kind", ""), data.get("flow", "")
+            self.workspace, self.input = data.get("workspace", ""), data.get("input")
+            self.graph = data.get("graph")
+        elif event.type == "execution.started":
+            self.started_at = event.ts
+        elif event.type == "execution.progress":
+            self.progress = dict(data)
+        elif event.type in TERMINAL:
+            self.ended_at, self.end = event.ts, dict(data)
+            self.total_duration_ms = data.get("total_duration_ms")
+            self.output, self.error = data.get("output"), data.get("error")
+
+    def _apply_node(self, event: Event) -> None:
+        name = event.node or ""
+        known = self.nodes.get(name)
+        status = _move(NODE, known.status if known else NEW, event.type, f"node {name!r}")
+        node = self.nodes.setdefault(name, NodeState(name))
+        node.status, node.attempt = status, event.attempt
+        data = event.data
+        if event.type == "node.started":
+            node.started_at = event.ts
+        elif event.type == "node.progress":
+            node.progress = dict(data)
+        elif not NODE[status]:
+            node.ended_at, node.duration_ms = event.ts, data.get("duration_ms")
+            node.output_summary, node.item_count = (
+                data.get("output_summary"),
+                data.get("item_count"),
+            )
+        node.error = data.get("error", node.error)
+
+    def raise_for_end(self) -> None:
+        """Raise the ExecutionError that fits, unless the execution completed or still runs."""
+        error = EXECUTION_ERRORS.get(self.status)
+        if error is None:
+            return
+        end = self.end or {}
+        message = (self.error or {}).get("message") or end.get("reason")
+        raise error(message, execution_id=self.id, **end)
+
+
+def fold(events: Iterable[Event], state: ExecutionState | None = None) -> ExecutionState:
+    """Fold events, in order, into a state; raises IllegalTransition where one cannot follow."""
+    state = state or ExecutionState()
+    for event in events:
+        state.apply(event)
+    return state
+
+
+def _move(table: dict[str, dict[str, str]], state: str, event_type: str, what: str) -> str:
+    try:
+        return table[state][event_type]
+    except KeyError:
+        raise IllegalTransition(
+            f"{event_type} is not possible while the {what} is {state}"
+        ) from None

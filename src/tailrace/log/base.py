@@ -1,0 +1,266 @@
+"""The port of the event log, and the rules that every store shares.
+
+The law of this file: the log is the only truth, and these are its promises. `tailrace.testing`
+checks each of them on every store.
+
+- Sequences are dense: 1, 2, 3 … per execution, assigned by the store and by nobody else.
+- A batch is in the log whole or not at all, and is acknowledged only when it is durable in the
+  store's sense.
+- The log takes nothing after a terminal event, and a batch's terminal event is its last.
+- What a reader saw stays: an event becomes visible only after all before it.
+- A watch delivers every event after its position, in order, wherever it was appended.
+- What is gone (trimmed) shows: `floor` is the first sequence still held.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Protocol, Self
+
+from tailrace.errors import (
+    InvalidEvent,
+    LogSealed,
+    PayloadTooLarge,
+    PositionConflict,
+    ProducerGap,
+)
+from tailrace.events import TERMINAL, Draft, Record
+from tailrace.lifecycle import STATUS_EVENTS, status_after
+
+Listener = Callable[[Sequence[Record]], None]
+EVENT_MAX_BYTES = 1_048_576  # one event must not make every watcher's write a large one
+PAGE_MAX_BYTES = 262_144  # what one read may hold: it becomes one write to one watcher
+BATCH_MAX_EVENTS = 10_000  # bounds what one append can make a store hold in memory at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What is fixed when a log is created."""
+
+    execution_id: str
+    kind: str
+    flow: str
+    workspace: str = "default"
+    lease_until: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A log as the store's index knows it, without reading its events."""
+
+    execution_id: str
+    workspace: str
+    kind: str
+    flow: str
+    epoch: str
+    created_at: str
+    head: int = 0
+    floor: int = 1
+    updated_at: str = ""
+    last_status_event: str = ""
+
+    @property
+    def status(self) -> str:
+        """The execution's status."""
+        return status_after(self.last_status_event)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the terminal event is in."""
+        return self.last_status_event in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """Who appends, and which of its batches this is: 1, 2, 3 … without a hole."""
+
+    name: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a batch stands. For a duplicate older than the producer's last batch both are 0."""
+
+    first: int
+    last: int
+    duplicate: bool = False
+
+
+class EventLog(Protocol):
+    """An ordered, durable log for each execution. All times are RFC 3339 strings, UTC.
+
+    Every method may raise a StoreError. A cancelled `create` or `append` is in the log whole or
+    not at all; the caller cannot know which, and a retry with the same producer finds out.
+    """
+
+    async def open(self) -> None:
+        """Open it; needed before anything else."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was handed in, then close. May be called twice."""
+        ...
+
+    async def create(self, opening: Opening, drafts: Sequence[Draft]) -> Appended:
+        """Create a log with its first events; the first is `execution.queued`.
+
+        Raises ExecutionExists if there is one of that id.
+        """
+        ...
+
+    async def append(
+        self,
+        execution_id: str,
+        drafts: Sequence[Draft],
+        *,
+        expected: int | None = None,
+        producer: Producer | None = None,
+    ) -> Appended:
+        """Append a batch. With `expected`, only if that is the head; with `producer`, only once.
+
+        Raises ExecutionNotFound, LogSealed, PositionConflict, ProducerGap or InvalidEvent.
+        """
+        ...
+
+    async def entry(self, execution_id: str) -> Entry:
+        """Look a log up. Raises ExecutionNotFound."""
+        ...
+
+    async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
+        """Read up to `limit` events after a position; none only at the head.
+
+        A page also ends when it holds PAGE_MAX_BYTES. Trimmed events are skipped: a first sequence above `after + 1` is a gap.
+        Raises ExecutionNotFound.
+        """
+        ...
+
+    async def entries(
+        self,
+        workspace: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        status_events: Iterable[str] = (),
+    ) -> Sequence[Entry]:
+        """List a workspace's logs, newest first, after the execution id `before`."""
+        ...
+
+    async def trim(self, execution_id: str, floor: int) -> Entry:
+        """Drop the events below `floor` (never the head). Raises ExecutionNotFound."""
+        ...
+
+    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+        """Call `listener` on the event loop with every event after `after`; returns the way out.
+
+        Batches are in order and without a hole or a repeat. The listener must not block or raise.
+        """
+        ...
+
+    async def beat(self, execution_ids: Sequence[str], until: str) -> None:
+        """Extend the leases of executions that a live worker holds."""
+        ...
+
+    async def expired(self, now: str) -> Sequence[tuple[str, str]]:
+        """Return the open executions whose lease ended before `now`: (id, lease end)."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        ...
+
+
+def admit(
+    entry: Entry,
+    drafts: Sequence[Draft],
+    *,
+    expected: int | None,
+    producer: Producer | None,
+    last_batch: int,
+) -> bool:
+    """Decide whether a batch may be appended; False means that the log has it already.
+
+    Every store asks this before it writes the first byte. A duplicate is recognised before
+    anything else, so that a retry after a lost answer succeeds even on a sealed log.
+    """
+    if producer is not None:
+        if producer.seq <= last_batch:
+            return False
+        if producer.seq != last_batch + 1:
+            raise ProducerGap(
+                f"{producer.name!r} sent batch {producer.seq}; batch {last_batch + 1} is expected",
+                expected=last_batch + 1,
+            )
+    check_batch(drafts)
+    if entry.sealed:
+        raise LogSealed(f"{entry.execution_id} has ended: it is {entry.status}")
+    if expected is not None and expected != entry.head:
+        raise PositionConflict(
+            f"{entry.execution_id} is at {entry.head}, not at {expected}", head=entry.head
+        )
+    return True
+
+
+def check_batch(drafts: Sequence[Draft]) -> None:
+    """Raise InvalidEvent for a batch that no log takes."""
+    if not drafts:
+        raise InvalidEvent("A batch holds at least one event")
+    if len(drafts) > BATCH_MAX_EVENTS:
+        raise InvalidEvent(f"A batch holds at most {BATCH_MAX_EVENTS} events")
+    if any(draft.type in TERMINAL for draft in drafts[:-1]):
+        raise InvalidEvent("Nothing may follow a terminal event in a batch")
+
+
+def encode(execution_id: str, drafts: Sequence[Draft]) -> list[bytes]:
+    """Encode a batch: the one time that happens. Raises InvalidEvent or PayloadTooLarge."""
+    tails = [draft.encode(execution_id) for draft in drafts]
+    for draft, tail in zip(drafts, tails, strict=True):
+        if len(tail) > EVENT_MAX_BYTES:
+            raise PayloadTooLarge(
+                f"{draft.type} is {len(tail)} bytes; an event holds at most {EVENT_MAX_BYTES}",
+                hint="Store large data elsewhere and put a reference to it in the event.",
+            )
+    return tails
+
+
+def place(head: int, drafts: Sequence[Draft], tails: Sequence[bytes]) -> list[Record]:
+    """Give an encoded batch its sequence numbers: the one place where ids are made."""
+    return [
+        Record(seq, draft.type, tail)
+        for seq, (draft, tail) in enumerate(zip(drafts, tails, strict=True), start=head + 1)
+    ]
+
+
+def clip(records: Iterable[Record]) -> list[Record]:
+    """Take records until they fill a page: at least one, if there is one."""
+    page: list[Record] = []
+    size = 0
+    for record in records:
+        page.append(record)
+        size += len(record.tail)
+        if size >= PAGE_MAX_BYTES:
+            break
+    return page
+
+
+def advance(entry: Entry, drafts: Sequence[Draft]) -> Entry:
+    """Return the entry as it is after a batch."""
+    status_event = entry.last_status_event
+    for draft in drafts:
+        if draft.type in STATUS_EVENTS:
+            status_event = draft.type
+    return replace(
+        entry,
+        head=entry.head + len(drafts),
+        updated_at=drafts[-1].ts,
+        last_status_event=status_event,
+    )

@@ -1,0 +1,200 @@
+"""The log in memory: for tests, and for executions that need not outlive the process.
+
+The law of this file: the simplest thing that keeps every promise of `base`. Nothing here
+awaits between looking and writing, so the event loop is the lock.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from tailrace.errors import ExecutionExists, ExecutionNotFound, StoreClosed
+from tailrace.events import Draft, Record
+from tailrace.log.base import (
+    Appended,
+    Entry,
+    Listener,
+    Opening,
+    Producer,
+    admit,
+    advance,
+    check_batch,
+    clip,
+    encode,
+    place,
+)
+
+
+@dataclass(slots=True)
+class _Log:
+    entry: Entry
+    records: list[Record] = field(default_factory=list)
+    producers: dict[str, tuple[int, Appended]] = field(default_factory=dict)
+    listeners: list[Listener] = field(default_factory=list)
+    lease_until: str | None = None
+
+
+class MemoryLog:
+    """An EventLog that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, _Log] = {}
+        self._open = False
+
+    async def open(self) -> None:
+        """Open it; what it held before a close is still there."""
+        self._open = True
+
+    async def aclose(self) -> None:
+        """Close it."""
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    async def create(self, opening: Opening, drafts: Sequence[Draft]) -> Appended:
+        """Create a log with its first events."""
+        self._require_open()
+        if opening.execution_id in self._logs:
+            raise ExecutionExists(f"{opening.execution_id} exists already")
+        check_batch(drafts)
+        entry = Entry(
+            execution_id=opening.execution_id,
+            workspace=opening.workspace,
+            kind=opening.kind,
+            flow=opening.flow,
+            epoch=secrets.token_hex(4),
+            created_at=drafts[0].ts,
+        )
+        log = _Log(entry, lease_until=opening.lease_until)
+        appended = self._write(log, drafts)
+        self._logs[opening.execution_id] = log
+        return appended
+
+    async def append(
+        self,
+        execution_id: str,
+        drafts: Sequence[Draft],
+        *,
+        expected: int | None = None,
+        producer: Producer | None = None,
+    ) -> Appended:
+        """Append a batch."""
+        log = self._log(execution_id)
+        last, appended = log.producers.get(producer.name, (0, None)) if producer else (0, None)
+        if not admit(log.entry, drafts, expected=expected, producer=producer, last_batch=last):
+            if appended and producer and producer.seq == last:
+                return replace(appended, duplicate=True)
+            return Appended(0, 0, duplicate=True)
+        appended = self._write(log, drafts)
+        if producer:
+            log.producers[producer.name] = (producer.seq, appended)
+        return appended
+
+    def _write(self, log: _Log, drafts: Sequence[Draft]) -> Appended:
+        tails = encode(log.entry.execution_id, drafts)
+        records = place(log.entry.head, drafts, tails)
+        log.records += records
+        log.entry = advance(log.entry, drafts)
+        for listener in tuple(log.listeners):
+            # Not called from here: a listener never runs inside somebody else's append.
+            asyncio.get_running_loop().call_soon(self._deliver, log, listener, records)
+        return Appended(records[0].seq, records[-1].seq)
+
+    def _deliver(self, log: _Log, listener: Listener, records: Sequence[Record]) -> None:
+        if listener in log.listeners:
+            listener(records)
+
+    async def entry(self, execution_id: str) -> Entry:
+        """Look a log up."""
+        return self._log(execution_id).entry
+
+    async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
+        """Read events after a position."""
+        log = self._log(execution_id)
+        start = max(after + 1 - log.entry.floor, 0)
+        return clip(log.records[start : start + limit])
+
+    async def entries(
+        self,
+        workspace: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        status_events: Iterable[str] = (),
+    ) -> Sequence[Entry]:
+        """List a workspace's logs, newest first."""
+        self._require_open()
+        wanted = frozenset(status_events)
+        found: list[Entry] = []
+        started = before is None
+        for log in reversed(self._logs.values()):
+            entry = log.entry
+            fits = not wanted or entry.last_status_event in wanted
+            if started and entry.workspace == workspace and fits and len(found) < limit:
+                found.append(entry)
+            started = started or entry.execution_id == before
+        return found
+
+    async def trim(self, execution_id: str, floor: int) -> Entry:
+        """Drop the events below `floor`."""
+        log = self._log(execution_id)
+        floor = max(min(floor, log.entry.head), log.entry.floor)
+        del log.records[: floor - log.entry.floor]
+        log.entry = replace(log.entry, floor=floor)
+        return log.entry
+
+    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with every event after `after`."""
+        log = self._log(execution_id)
+        missed = log.records[max(after + 1 - log.entry.floor, 0) :]
+        log.listeners.append(listener)
+        if missed:
+            asyncio.get_running_loop().call_soon(self._deliver, log, listener, missed)
+
+        def stop() -> None:
+            if listener in log.listeners:
+                log.listeners.remove(listener)
+
+        return stop
+
+    async def beat(self, execution_ids: Sequence[str], until: str) -> None:
+        """Extend leases."""
+        self._require_open()
+        for execution_id in execution_ids:
+            if execution_id in self._logs:
+                self._logs[execution_id].lease_until = until
+
+    async def expired(self, now: str) -> Sequence[tuple[str, str]]:
+        """Return the open executions whose lease has ended."""
+        self._require_open()
+        return [
+            (log.entry.execution_id, log.lease_until)
+            for log in self._logs.values()
+            if log.lease_until and log.lease_until < now and not log.entry.sealed
+        ]
+
+    def _log(self, execution_id: str) -> _Log:
+        self._require_open()
+        try:
+            return self._logs[execution_id]
+        except KeyError:
+            raise ExecutionNotFound(f"There is no execution {execution_id!r} here") from None
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise StoreClosed

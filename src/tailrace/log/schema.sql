@@ -1,0 +1,38 @@
+-- The SQLite store, version 1 (PRAGMA user_version).
+--
+-- execution: one row a log: its fixed facts, and what the index must know without reading
+--   events. `head` is the newest sequence, `floor` the oldest still held.
+-- event: the log itself, clustered by (log, seq): an append goes to the end of its log, a read
+--   is one index seek and then neighbours. `tail` is the envelope after its id, encoded once.
+-- producer: for each producer the last batch it had accepted and where that batch stands.
+CREATE TABLE execution (
+  log INTEGER PRIMARY KEY,
+  execution_id TEXT NOT NULL UNIQUE,
+  workspace TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  flow TEXT NOT NULL,
+  epoch TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  head INTEGER NOT NULL,
+  floor INTEGER NOT NULL,
+  updated_at TEXT NOT NULL,
+  last_status_event TEXT NOT NULL,
+  lease_until TEXT
+) STRICT;
+CREATE INDEX execution_by_workspace ON execution (workspace, log);
+CREATE INDEX execution_by_lease ON execution (lease_until) WHERE lease_until IS NOT NULL;
+CREATE TABLE event (
+  log INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  tail BLOB NOT NULL,
+  PRIMARY KEY (log, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE producer (
+  log INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  batch INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  PRIMARY KEY (log, name)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,381 @@
+"""The log in one SQLite file: the embedded default. Schema: schema.sql.
+
+How it works:
+- One writer thread. Appends that arrive while it commits wait and share the next commit
+  (group commit); each is acknowledged after that commit. All checks of an append come before
+  its first write, so one that is refused leaves the others of its group untouched.
+- One reader thread. In WAL mode it reads a snapshot and never waits for the writer.
+- Watches. A commit of this process hands its records to the watches directly. A commit of
+  another process shows in `PRAGMA data_version`, which the writer looks at before each commit
+  and every POLL_S while anybody watches; then it reads what is new. So every watch is fed in
+  log order by one thread, whoever appended.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tailrace.errors import ConflictError, ExecutionExists, ExecutionNotFound, UsageError
+from tailrace.events import Draft, Record
+from tailrace.log.base import (
+    Appended,
+    Entry,
+    Listener,
+    Opening,
+    Producer,
+    admit,
+    advance,
+    check_batch,
+    clip,
+    encode,
+    place,
+)
+from tailrace.log.sqlite_file import Job, Worker, connect, translated
+
+POLL_S = 0.02  # half of the 50 ms in which another process's append must be seen
+GROUP_MAX_JOBS = 512  # bounds how long one commit can make the first of its group wait
+CATCH_UP_EVENTS = 1000  # read at once for a watch that is behind
+
+_ENTRY_COLUMNS = tuple(field.name for field in fields(Entry))
+_ENTRY = f"SELECT {', '.join(_ENTRY_COLUMNS)}, log FROM execution"
+_Fresh = tuple[str, int, Sequence[Record]]  # execution, the position before, what follows it
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    position: int
+    listener: Listener
+
+
+class SqliteLog:
+    """An EventLog in a file. Several processes of one machine may use the file at once."""
+
+    def __init__(self, path: Path, *, durability: str = "os") -> None:
+        self.path = path
+        self._watches: dict[str, list[_Watch]] = {}
+        self._positions: dict[str, int] = {}
+        self._fresh: list[_Fresh] = []
+        self._data_version = -1
+        self._behind = False
+
+        def opened() -> sqlite3.Connection:
+            return connect(path, durability)
+
+        self._writer = Worker(
+            "tailrace-writer", opened, self._commit, batch=GROUP_MAX_JOBS, tick_s=self._tick
+        )
+        self._reader = Worker("tailrace-reader", opened, self._read_jobs, batch=1)
+
+    async def open(self) -> None:
+        """Open the file, creating it and its folder if need be. Raises StoreError."""
+        await self._writer.open()
+        try:
+            await self._reader.open()
+        except BaseException:
+            await self._writer.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Commit what was handed in, then close."""
+        await self._writer.aclose()
+        await self._reader.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    # --- writing: everything below `do` runs in the writer thread -----------------------------
+
+    async def create(self, opening: Opening, drafts: Sequence[Draft]) -> Appended:
+        """Create a log with its first events."""
+        check_batch(drafts)
+        records = place(0, drafts, encode(opening.execution_id, drafts))
+        entry = Entry(
+            execution_id=opening.execution_id,
+            workspace=opening.workspace,
+            kind=opening.kind,
+            flow=opening.flow,
+            epoch=secrets.token_hex(4),
+            created_at=drafts[0].ts,
+        )
+        entry = advance(entry, drafts)
+
+        def create(connection: sqlite3.Connection) -> Appended:
+            try:
+                log = _insert_execution(connection, entry, opening.lease_until)
+            except sqlite3.IntegrityError:
+                raise ExecutionExists(f"{opening.execution_id} exists already") from None
+            self._insert_events(connection, log, opening.execution_id, records)
+            return Appended(1, entry.head)
+
+        return await self._writer.do(create)
+
+    async def append(
+        self,
+        execution_id: str,
+        drafts: Sequence[Draft],
+        *,
+        expected: int | None = None,
+        producer: Producer | None = None,
+    ) -> Appended:
+        """Append a batch."""
+        tails = encode(execution_id, drafts)
+
+        def append(connection: sqlite3.Connection) -> Appended:
+            entry, log = _find(connection, execution_id)
+            batch, known = _last_batch(connection, log, producer)
+            if not admit(entry, drafts, expected=expected, producer=producer, last_batch=batch):
+                return known if producer and producer.seq == batch else Appended(0, 0, True)
+            records = place(entry.head, drafts, tails)
+            after = advance(entry, drafts)
+            connection.execute(
+                "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ?,"
+                " lease_until = CASE WHEN ? THEN NULL ELSE lease_until END WHERE log = ?",
+                (after.head, after.updated_at, after.last_status_event, after.sealed, log),
+            )
+            self._insert_events(connection, log, execution_id, records)
+            appended = Appended(records[0].seq, records[-1].seq)
+            if producer:
+                connection.execute(
+                    "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?)",
+                    (log, producer.name, producer.seq, appended.first, appended.last),
+                )
+            return appended
+
+        return await self._writer.do(append)
+
+    async def trim(self, execution_id: str, floor: int) -> Entry:
+        """Drop the events below `floor`."""
+
+        def trim(connection: sqlite3.Connection) -> Entry:
+            entry, log = _find(connection, execution_id)
+            kept = max(min(floor, entry.head), entry.floor)
+            connection.execute("DELETE FROM event WHERE log = ? AND seq < ?", (log, kept))
+            connection.execute("UPDATE execution SET floor = ? WHERE log = ?", (kept, log))
+            return _find(connection, execution_id)[0]
+
+        return await self._writer.do(trim)
+
+    async def beat(self, execution_ids: Sequence[str], until: str) -> None:
+        """Extend leases."""
+
+        def beat(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE execution SET lease_until = ?"
+                " WHERE execution_id = ? AND lease_until IS NOT NULL",
+                [(until, execution_id) for execution_id in execution_ids],
+            )
+
+        await self._writer.do(beat)
+
+    def _insert_events(
+        self, connection: sqlite3.Connection, log: int, execution_id: str, records: list[Record]
+    ) -> None:
+        connection.executemany(
+            "INSERT INTO event VALUES (?, ?, ?, ?)",
+            [(log, record.seq, record.type, record.tail) for record in records],
+        )
+        self._fresh.append((execution_id, records[0].seq - 1, records))
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+        """Run a group of jobs in one transaction; where the store itself fails, none is done."""
+        self._fresh = []
+        try:
+            with translated(self.path):
+                if jobs:
+                    connection.execute("BEGIN IMMEDIATE")
+                self._see_others(connection)
+                for job in jobs:
+                    _run(job, connection)
+                if jobs:
+                    connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - a dead writer thread would hang every caller
+            self._fresh = []
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for job in jobs:
+                job.error = error
+        if self._fresh:
+            self._writer.call_on_loop(self._feed, self._fresh)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def entry(self, execution_id: str) -> Entry:
+        """Look a log up."""
+        return await self._reader.do(lambda connection: _find(connection, execution_id)[0])
+
+    async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
+        """Read events after a position: one index seek."""
+
+        def read(connection: sqlite3.Connection) -> list[Record]:
+            _, log = _find(connection, execution_id)
+            return _records(connection, log, after, limit)
+
+        return await self._reader.do(read)
+
+    async def entries(
+        self,
+        workspace: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        status_events: Iterable[str] = (),
+    ) -> Sequence[Entry]:
+        """List a workspace's logs, newest first."""
+        wanted = list(status_events)
+        marks = f" AND last_status_event IN ({', '.join('?' * len(wanted))})" if wanted else ""
+
+        def entries(connection: sqlite3.Connection) -> list[Entry]:
+            below = _find(connection, before)[1] if before else 2**62
+            rows = connection.execute(
+                f"{_ENTRY} WHERE workspace = ? AND log < ?{marks} ORDER BY log DESC LIMIT ?",
+                (workspace, below, *wanted, limit),
+            )
+            return [_entry(row) for row in rows]
+
+        return await self._reader.do(entries)
+
+    async def expired(self, now: str) -> Sequence[tuple[str, str]]:
+        """Return the open executions whose lease has ended."""
+
+        def expired(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+            return connection.execute(
+                "SELECT execution_id, lease_until FROM execution WHERE lease_until < ?", (now,)
+            ).fetchall()
+
+        return await self._reader.do(expired)
+
+    def _read_jobs(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+        for job in jobs:
+            try:
+                with translated(self.path):
+                    _run(job, connection)
+            except Exception as error:  # noqa: BLE001 - a dead thread would hang every caller
+                job.error = error
+
+    # --- watching -----------------------------------------------------------------------------
+
+    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with every event after `after`."""
+        watch = _Watch(after, listener)
+        self._watches.setdefault(execution_id, []).append(watch)
+        self._note_position(execution_id)
+        # What was appended before this moment is read at once; the job also ends a wait of the
+        # writer, which polls only while somebody watches.
+        self._writer.submit(lambda connection: self._catch_up(connection, {execution_id: after}))
+
+        def stop() -> None:
+            watches = self._watches.get(execution_id, [])
+            if watch in watches:
+                watches.remove(watch)
+            self._note_position(execution_id)
+
+        return stop
+
+    def _note_position(self, execution_id: str) -> None:
+        watches = self._watches.get(execution_id)
+        if watches:
+            self._positions[execution_id] = min(watch.position for watch in watches)
+        else:
+            self._watches.pop(execution_id, None)
+            self._positions.pop(execution_id, None)
+
+    def _tick(self) -> float | None:
+        if self._behind:
+            return 0.0
+        return POLL_S if self._positions else None
+
+    def _see_others(self, connection: sqlite3.Connection) -> None:
+        """In the writer thread: if another process committed, read what is new for the watches."""
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._data_version or self._behind:
+            self._data_version, self._behind = version, False
+            self._catch_up(connection, self._positions.copy())
+
+    def _catch_up(self, connection: sqlite3.Connection, positions: dict[str, int]) -> None:
+        for execution_id, position in positions.items():
+            row = connection.execute(
+                "SELECT log, head FROM execution WHERE execution_id = ?", (execution_id,)
+            ).fetchone()
+            if row and position < row[1]:
+                records = _records(connection, row[0], position, CATCH_UP_EVENTS)
+                self._fresh.append((execution_id, position, records))
+                # One page a turn bounds the memory; the next turn comes without a wait.
+                self._behind = self._behind or records[-1].seq < row[1]
+
+    def _feed(self, fresh: list[_Fresh]) -> None:
+        """On the loop: hand each watch what it has not had, in the order of the commits."""
+        for execution_id, after, records in fresh:
+            for watch in tuple(self._watches.get(execution_id, ())):
+                # A run that begins later than this watch stands would leave a hole: the watch's
+                # own catch-up is on its way, and brings this run too.
+                if records and after <= watch.position < records[-1].seq:
+                    new = [record for record in records if record.seq > watch.position]
+                    watch.position = records[-1].seq
+                    watch.listener(new)
+            self._note_position(execution_id)
+
+
+def _run(job: Job, connection: sqlite3.Connection) -> None:
+    """Run one job; a refusal is its own answer, anything else is the whole group's."""
+    try:
+        job.result = job.run(connection)
+    except (UsageError, ConflictError) as error:
+        job.error = error
+
+
+def _find(connection: sqlite3.Connection, execution_id: str) -> tuple[Entry, int]:
+    row = connection.execute(f"{_ENTRY} WHERE execution_id = ?", (execution_id,)).fetchone()
+    if row is None:
+        raise ExecutionNotFound(f"There is no execution {execution_id!r} here")
+    return _entry(row), row[-1]
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    return Entry(**dict(zip(_ENTRY_COLUMNS, row[:-1], strict=True)))
+
+
+def _records(connection: sqlite3.Connection, log: int, after: int, limit: int) -> list[Record]:
+    rows = connection.execute(
+        "SELECT seq, type, tail FROM event WHERE log = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (log, after, limit),
+    )
+    return clip(Record(*row) for row in rows)
+
+
+def _last_batch(
+    connection: sqlite3.Connection, log: int, producer: Producer | None
+) -> tuple[int, Appended]:
+    row = (
+        producer
+        and connection.execute(
+            "SELECT batch, first, last FROM producer WHERE log = ? AND name = ?",
+            (log, producer.name),
+        ).fetchone()
+    )
+    return (row[0], Appended(row[1], row[2], True)) if row else (0, Appended(0, 0, True))
+
+
+def _insert_execution(connection: sqlite3.Connection, entry: Entry, lease_until: str | None) -> int:
+    values = [getattr(entry, column) for column in _ENTRY_COLUMNS]
+    cursor = connection.execute(
+        f"INSERT INTO execution ({', '.join(_ENTRY_COLUMNS)}, lease_until)"
+        f" VALUES ({', '.join('?' * len(values))}, ?)",
+        (*values, lease_until),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid

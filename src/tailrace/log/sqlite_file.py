@@ -1,0 +1,234 @@
+"""One SQLite file: how it is opened, what its errors mean, and the thread that owns a connection.
+
+The law of this file: SQLite blocks, so no connection is ever touched on the event loop; and
+a driver's exception leaves this module only as one of ours (`translated`), its cause kept.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from tailrace.errors import (
+    StoreBusy,
+    StoreClosed,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnavailable,
+)
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x7461696C  # "tail": `file` and our own check tell the file from others by it
+BUSY_TIMEOUT_S = 5.0  # another process may hold the write lock for one group commit, not for long
+QUEUE_MAX_JOBS = 10_000  # jobs handed in and not done; one more is refused as StoreBusy
+
+# SQLite's primary result codes (sqlite.org/rescode.html); everything else is a plain StoreError.
+_ERRORS: dict[int, type[StoreError]] = {
+    sqlite3.SQLITE_BUSY: StoreBusy,
+    sqlite3.SQLITE_LOCKED: StoreBusy,
+    sqlite3.SQLITE_READONLY: StoreReadOnly,
+    sqlite3.SQLITE_PERM: StoreReadOnly,
+    sqlite3.SQLITE_FULL: StoreFull,
+    sqlite3.SQLITE_CORRUPT: StoreCorrupt,
+    sqlite3.SQLITE_NOTADB: StoreCorrupt,
+    sqlite3.SQLITE_CANTOPEN: StoreUnavailable,
+}
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the driver's exceptions into ours: the one place for SQLite."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        raise _ERRORS.get(code, StoreError)(f"{path}: {error}") from error
+
+
+def connect(path: Path, durability: str) -> sqlite3.Connection:
+    """Open the file, create or check its schema. Blocks; raises StoreError."""
+    with translated(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{path.parent}: {error.strerror}") from error
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(connection, path, durability)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, durability: str) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"{path} has schema {version}; this Tailrace knows {SCHEMA_VERSION} and older"
+        )
+    if version == 0:
+        _create(connection, path)
+    elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode NORMAL survives a killed process, FULL also a power cut: one fsync a commit.
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'disk' else 'NORMAL'}")
+    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA mmap_size = 268435456")
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    # Immediate: of two processes that create the file at once, the second finds it created.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
+            schema = files("tailrace.log").joinpath("schema.sql").read_text()
+            for statement in schema.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+class Job:
+    """Work for a thread, and the future that its caller awaits."""
+
+    __slots__ = ("_future", "error", "result", "run")
+
+    def __init__(self, run: Callable[[sqlite3.Connection], Any]) -> None:
+        self.run = run
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def settle(self) -> None:
+        """Give the caller its answer; a caller that was cancelled is gone, and that is fine."""
+        if self._future.done():
+            return
+        if self.error is not None:
+            self._future.set_exception(self.error)
+        else:
+            self._future.set_result(self.result)
+
+    async def done(self) -> Any:
+        """Wait for the answer."""
+        return await self._future
+
+
+class Worker:
+    """A thread with a queue of jobs.
+
+    `work` gets a connection and the jobs that waited, at least one unless `tick_s` passed
+    without any; it must set each job's result or error. Bound: QUEUE_MAX_JOBS, then refuse.
+
+    The thread is a daemon: a program that forgets `aclose` still ends. SQLite takes a death at
+    any moment, so nothing acknowledged can be lost by it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], sqlite3.Connection],
+        work: Callable[[sqlite3.Connection, list[Job]], None],
+        *,
+        batch: int,
+        tick_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._connect, self._work, self._batch, self._tick = connect, work, batch, tick_s
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._pending = 0
+        self._closed = True
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._opened: asyncio.Future[None]
+        self._ended: asyncio.Future[None]
+
+    async def open(self) -> None:
+        """Start the thread and wait until its connection is open."""
+        self._loop = asyncio.get_running_loop()
+        self._opened, self._ended = self._loop.create_future(), self._loop.create_future()
+        self._thread.start()
+        await self._opened
+        self._closed = False
+
+    async def aclose(self) -> None:
+        """Let the thread do what was handed in, and end it."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            await asyncio.shield(self._ended)
+
+    async def do(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Hand a job in and wait for its result; cancelling the wait does not recall the job."""
+        result: T = await self.submit(run).done()
+        return result
+
+    def submit(self, run: Callable[[sqlite3.Connection], Any]) -> Job:
+        """Hand a job in without waiting. Raises StoreClosed or StoreBusy."""
+        if self._closed:
+            raise StoreClosed
+        if self._pending >= QUEUE_MAX_JOBS:
+            raise StoreBusy(f"{QUEUE_MAX_JOBS} operations wait for the store")
+        self._pending += 1
+        job = Job(run)
+        self._queue.put(job)
+        return job
+
+    def call_on_loop(self, callback: Callable[..., None], *args: Any) -> None:
+        """From the thread: call something on the event loop, in the order of these calls."""
+        # A loop that was closed under us has nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    def _run(self) -> None:
+        try:
+            connection = self._connect()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the opener
+            self.call_on_loop(self._opened.set_exception, error)
+            return
+        self.call_on_loop(self._opened.set_result, None)
+        ending = False
+        while not ending:
+            jobs, ending = self._take()
+            self._work(connection, jobs)
+            if jobs:
+                self.call_on_loop(self._settle, jobs)
+        connection.close()
+        self.call_on_loop(self._ended.set_result, None)
+
+    def _take(self) -> tuple[list[Job], bool]:
+        """Wait for the first job, then take with it what waits already: that is group commit."""
+        jobs: list[Job] = []
+        with contextlib.suppress(Empty):
+            job = self._queue.get(timeout=self._tick())
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= self._batch:
+                    return jobs, False
+                job = self._queue.get_nowait()
+            return jobs, True
+        return jobs, False
+
+    def _settle(self, jobs: list[Job]) -> None:
+        self._pending -= len(jobs)
+        for job in jobs:
+            job.settle()

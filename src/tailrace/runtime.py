@@ -1,0 +1,394 @@
+"""The composition root: one process's log, hub, executions and leases, built from one Settings.
+
+The law of this file: everything that runs in the background runs in this one task group, from
+`async with` to its end; nothing outlives it.
+"""
+
+import base64
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+from pydantic_core import to_jsonable_python
+
+from tailrace import events
+from tailrace.clock import Clock, SystemClock, rfc3339
+from tailrace.errors import (
+    ExecutionExists,
+    FlowNotFound,
+    IdempotencyConflict,
+    InvalidRequest,
+    InvalidSetting,
+    LogSealed,
+    Overloaded,
+    ShuttingDown,
+    StoreError,
+    TailraceError,
+)
+from tailrace.events import Event, draft
+from tailrace.executor import flow_work
+from tailrace.flow.build import Flow
+from tailrace.hub import Hub, Position, Signal
+from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, status_after
+from tailrace.log.base import Entry, EventLog, Opening
+from tailrace.recorder import Recorder, Work, supervise
+from tailrace.settings import Settings, sqlite_path
+
+_logger = logging.getLogger("tailrace")
+KINDS = ("workflow", "agent", "task", "workload")
+
+
+def open_log(settings: Settings) -> EventLog:
+    """Make the log that a store URL names. Raises InvalidSetting."""
+    if settings.store in ("memory:", "memory://"):
+        from tailrace.log.memory import MemoryLog
+
+        return MemoryLog()
+    if settings.store.startswith("sqlite:"):
+        from tailrace.log.sqlite import SqliteLog
+
+        return SqliteLog(sqlite_path(settings.store), durability=settings.durability)
+    raise InvalidSetting(
+        f"store: no store is called {settings.store!r}", hint="Use sqlite:///FILE or memory:."
+    )
+
+
+class Follow:
+    """The events of an execution, to its end: an async iterator that knows its `position`."""
+
+    def __init__(self, hub: Hub, execution_id: str, after: str | int | None, *, live: bool) -> None:
+        self._hub, self._execution_id, self._live = hub, execution_id, live
+        self._asked = None if after is None else Position.parse(str(after))
+        self._events = self._run()
+        self.position: str | None = None if after is None else str(after)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        """Stop following; the execution goes on."""
+        await self._events.aclose()
+
+    async def _run(self) -> AsyncGenerator[Event, None]:
+        async with self._hub.watch(self._execution_id, self._asked) as watcher:
+            epoch = watcher.opening.entry.epoch
+            if watcher.opening.gap:
+                yield _control(watcher.opening.gap, self._execution_id)
+            if watcher.opening.nothing_left:
+                return
+            while True:
+                batch = await watcher.read()
+                if batch.gap:
+                    yield _control(batch.gap, self._execution_id)
+                for record in batch.records:
+                    self.position = f"{record.seq}@{epoch}"
+                    yield record.event()
+                if batch.ended:
+                    return
+                if not batch.records and not self._live:
+                    return
+                if not batch.records and await watcher.wait() is Signal.CLOSING:
+                    raise ShuttingDown
+
+
+def _control(payload: events.Payload, execution_id: str) -> Event:
+    return Event(id=None, type=payload.type, execution_id=execution_id, data=payload.data())
+
+
+class Run:
+    """An execution, wherever it runs. It does not depend on this object or on any watcher."""
+
+    def __init__(self, runtime: "Runtime", execution_id: str) -> None:
+        self.id = execution_id
+        self._runtime = runtime
+        self._here: anyio.Event | None = None  # set at its end, if this process runs it
+        self._error: TailraceError | None = None
+
+    async def wait(self) -> ExecutionState:
+        """Wait for the end and return the folded execution, however it ended.
+
+        Raises StoreError if the log could not take the end. A cancelled wait stops nothing.
+        """
+        if self._here is None:
+            entry = await self._runtime.log.entry(self.id)
+            async for _ in self.follow(max(entry.head - 1, 0)):
+                pass
+        else:
+            await self._here.wait()
+        if self._error is not None:
+            raise self._error
+        return await self._runtime.view(self.id)
+
+    async def result(self) -> Any:
+        """Wait for the end and return the output (null for one that streamed).
+
+        Raises the ExecutionError that says how it ended otherwise.
+        """
+        state = await self.wait()
+        state.raise_for_end()
+        return state.output
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.result().__await__()
+
+    def follow(self, after: str | int | None = None) -> Follow:
+        """Follow its events, from the first."""
+        return self._runtime.follow(self.id, after)
+
+    async def cancel(self, *, by: str = "api", reason: str | None = None) -> None:
+        """Ask it to stop."""
+        await self._runtime.cancel(self.id, by=by, reason=reason)
+
+
+class Runtime:
+    """Everything of one process. Use it as an async context manager."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        flows: Iterable[Flow[Any]] = (),
+        log: EventLog | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.clock: Clock = clock or SystemClock()
+        self.log = log or open_log(self.settings)
+        self.hub = Hub(
+            self.log,
+            self.clock,
+            page=self.settings.page_events,
+            ring=self.settings.ring_events,
+            heartbeat_s=self.settings.heartbeat_s,
+        )
+        self.flows: dict[str, Flow[Any]] = {}
+        self._running: dict[str, Run] = {}
+        self._stack = AsyncExitStack()
+        self._tasks: TaskGroup
+        self.is_open = False
+        for flow in flows:
+            self.add(flow)
+
+    def add(self, flow: Flow[Any]) -> None:
+        """Make a flow startable by its name. Raises InvalidRequest for a second of that name."""
+        if self.flows.setdefault(flow.name, flow) is not flow:
+            raise InvalidRequest(f"Two flows are called {flow.name!r}")
+
+    async def __aenter__(self) -> Self:
+        """Open the log and start the background work. Raises StoreError."""
+        await self._stack.enter_async_context(self.log)
+        try:
+            await self.sweep()
+            self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self._tasks.start_soon(self.hub.run)
+        self._tasks.start_soon(self._keep_leases)
+        self.is_open = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the streams, cancel what runs (each ends in its terminal event), close the log."""
+        self.is_open = False
+        self.hub.close()
+        self._tasks.cancel_scope.cancel()
+        await self._stack.__aexit__(kind, error, traceback)
+
+    def at_exit(self, callback: Callable[[], object]) -> None:
+        """Call something when this runtime has closed: what was installed for it goes with it."""
+        self._stack.callback(callback)
+
+    # --- starting -----------------------------------------------------------------------------
+
+    async def start(
+        self,
+        flow: str | Flow[Any],
+        input: Any = None,  # noqa: A002 - the event's own word
+        *,
+        kind: str = "workflow",
+        workspace: str = "default",
+        idempotency_key: str | None = None,
+        deadline_ms: int | None = None,
+    ) -> Run:
+        """Start a flow and return at once; its first event is in the log.
+
+        With an idempotency key, repeating the call gives the first call's execution.
+        Raises FlowNotFound, InvalidInput, IdempotencyConflict, Overloaded, StoreError.
+        """
+        found = flow if isinstance(flow, Flow) else self._flow(flow)
+        arguments = found.arguments(input)
+        queued = events.ExecutionQueued(
+            kind=kind,
+            flow=found.name,
+            workspace=workspace,
+            input=to_jsonable_python(arguments, fallback=repr),
+            graph=found.ir.model_dump(by_alias=True, exclude_none=True, mode="json"),
+            deadline_ms=deadline_ms or found.ir.deadline_ms,
+        )
+        return await self.begin(queued, flow_work(found, arguments), key=idempotency_key)
+
+    def _flow(self, name: str) -> Flow[Any]:
+        try:
+            return self.flows[name]
+        except KeyError:
+            known = ", ".join(sorted(self.flows)) or "none"
+            raise FlowNotFound(f"There is no flow {name!r} here; known: {known}") from None
+
+    async def begin(
+        self, queued: events.ExecutionQueued, work: Work, *, key: str | None = None
+    ) -> Run:
+        """Create an execution and run its work in the background. For flows and workloads alike."""
+        if self.hub.closing:
+            raise ShuttingDown
+        if len(self._running) >= self.settings.executions_max:
+            raise Overloaded(f"{len(self._running)} executions run in this process")
+        now = self.clock.now()
+        if queued.kind not in KINDS:
+            raise InvalidRequest(f"kind is one of {', '.join(KINDS)}")
+        execution_id = _keyed_id(queued.workspace, key) if key else events.new_execution_id(now)
+        opening = Opening(
+            execution_id=execution_id,
+            kind=queued.kind,
+            flow=queued.flow,
+            workspace=queued.workspace,
+            lease_until=self._lease_end(),
+        )
+        try:
+            await self.log.create(opening, [draft(queued, now)])
+        except ExecutionExists:
+            if key is None:
+                raise
+            return await self._repeated(execution_id, queued)
+        run = self._running[execution_id] = Run(self, execution_id)
+        run._here = anyio.Event()
+        self._tasks.start_soon(self._run, run, work, queued.deadline_ms)
+        return run
+
+    async def _repeated(self, execution_id: str, queued: events.ExecutionQueued) -> Run:
+        """The execution an idempotency key made before, if it was asked for the same thing."""
+        first = (await self.log.read(execution_id, 0, 1))[0].event()
+        if (first.data.get("flow"), first.data.get("input")) != (queued.flow, queued.input):
+            raise IdempotencyConflict
+        return self._running.get(execution_id) or Run(self, execution_id)
+
+    async def _run(self, run: Run, work: Work, deadline_ms: int | None) -> None:
+        try:
+            await supervise(Recorder(self.log, self.clock, run.id), work, deadline_ms)
+        except TailraceError as error:
+            # One execution's store trouble must not take down the others: its lease tells.
+            _logger.error("execution %s: its end could not be written: %s", run.id, error)
+            run._error = error
+        finally:
+            self._running.pop(run.id, None)
+            assert run._here is not None
+            run._here.set()
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def follow(
+        self, execution_id: str, after: str | int | None = None, *, live: bool = True
+    ) -> Follow:
+        """Follow an execution's events: all of them, then live, to the terminal one.
+
+        With `live=False`: those that are there, without waiting for more.
+
+        Gaps come as `stream.gap` events without an id. Raises ExecutionNotFound and
+        InvalidPosition when iterated, and ShuttingDown if this process ends first.
+        """
+        return Follow(self.hub, execution_id, after, live=live)
+
+    async def view(self, execution_id: str) -> ExecutionState:
+        """Fold an execution's log. Raises ExecutionNotFound."""
+        state = ExecutionState(id=execution_id)
+        position, folded = 0, ("execution.", "node.", "output.")
+        while records := await self.log.read(execution_id, position, self.settings.page_events):
+            for record in records:
+                if record.type.startswith(folded):
+                    state.apply(record.event())
+            position = records[-1].seq
+        state.head = position
+        return state
+
+    async def page(self, execution_id: str, after: int, limit: int) -> Sequence[Event]:
+        """Read a page of events. Raises ExecutionNotFound."""
+        return [record.event() for record in await self.log.read(execution_id, after, limit)]
+
+    async def entries(
+        self,
+        workspace: str = "default",
+        *,
+        limit: int = 50,
+        before: str | None = None,
+        status: str | None = None,
+    ) -> Sequence[Entry]:
+        """List executions, newest first. Raises InvalidRequest for an unknown status."""
+        wanted = [name for name in STATUS_EVENTS if status and status_after(name) == status]
+        if status and not wanted:
+            known = ", ".join(sorted({status_after(name) for name in STATUS_EVENTS}))
+            raise InvalidRequest(f"status is one of {known}")
+        return await self.log.entries(workspace, limit=limit, before=before, status_events=wanted)
+
+    # --- ending -------------------------------------------------------------------------------
+
+    async def cancel(self, execution_id: str, *, by: str, reason: str | None = None) -> Entry:
+        """Ask an execution to stop, in whichever process it runs; asking twice is asking once.
+
+        Returns the log's entry after the request. Raises ExecutionNotFound.
+        """
+        entry = await self.log.entry(execution_id)
+        if not entry.sealed and entry.status != "cancelling":
+            cancelling = events.ExecutionCancelling(by=by, reason=reason)
+            with suppress(LogSealed):  # it ended in between: that is what was wanted
+                await self.log.append(execution_id, [draft(cancelling, self.clock.now())])
+            entry = await self.log.entry(execution_id)
+        return entry
+
+    async def sweep(self) -> None:
+        """End the executions whose worker is dead, whichever process had them."""
+        now = self.clock.now()
+        for execution_id, until in await self.log.expired(rfc3339(now)):
+            lost = events.ExecutionLost(
+                reason="its worker stopped without a word: killed, crashed, or cut off",
+                last_seen=until,
+            )
+            with suppress(LogSealed):  # another process swept first, or it ended after all
+                await self.log.append(execution_id, [draft(lost, now)])
+
+    async def _keep_leases(self) -> None:
+        """Say that this process lives, and look for those that no longer do."""
+        while True:
+            await self.clock.sleep(self.settings.lease_s / 3)
+            try:
+                if self._running:
+                    await self.log.beat(tuple(self._running), self._lease_end())
+                await self.sweep()
+            except StoreError as error:
+                # A store that is full or busy now may not be at the next beat.
+                _logger.warning("leases could not be kept: %s", error)
+
+    def _lease_end(self) -> str:
+        return rfc3339(self.clock.now() + timedelta(seconds=self.settings.lease_s))
+
+
+def _keyed_id(workspace: str, key: str) -> str:
+    """The execution id of an idempotency key: the same for every process and store.
+
+    So the store's own uniqueness of ids makes the key idempotent, without an index for it.
+    """
+    digest = hashlib.sha256(f"{workspace}\0{key}".encode()).digest()
+    return "K" + base64.b32encode(digest)[:25].decode()

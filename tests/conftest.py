@@ -1,0 +1,38 @@
+"""What every test has: no blocking call on the event loop, no real time, no leftovers."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from tailrace.testing import FakeClock
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """A blocking call on the event loop fails the test that made it."""
+    with blockbuster_ctx() as blocker:
+        # The import system reads files; that is Python's business, once, not ours.
+        blocker.functions["os.stat"].can_block_in(
+            "<frozen importlib._bootstrap_external>", "_path_stat"
+        )
+        yield blocker
+
+
+@pytest.fixture(autouse=True)
+def no_leftover_threads() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("tailrace")]
+    assert not left, f"threads left running: {left}"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

@@ -176,8 +176,9 @@ class MemoryLog:
         """Extend leases."""
         self._require_open()
         for execution_id in execution_ids:
-            if execution_id in self._logs:
-                self._logs[execution_id].lease_until = until
+            log = self._logs.get(execution_id)
+            if log and log.lease_until:
+                log.lease_until = until
 
     async def expired(self, now: str) -> Sequence[tuple[str, str]]:
         """Return the open executions whose lease has ended."""

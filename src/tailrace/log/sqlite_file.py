@@ -6,6 +6,7 @@ a driver's exception leaves this module only as one of ours (`translated`), its 
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -62,6 +63,8 @@ def connect(path: Path, durability: str) -> sqlite3.Connection:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"{path.parent}: {error.strerror}") from error
+        if path.is_file() and not os.access(path, os.W_OK, effective_ids=True):
+            raise StoreReadOnly(f"{path} cannot be written")
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )

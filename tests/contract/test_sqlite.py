@@ -1,0 +1,261 @@
+"""What only a file can do wrong, and how SQLite is asked."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync as in_thread
+
+from tailrace.errors import (
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnavailable,
+)
+from tailrace.log import sqlite_file
+from tailrace.log.sqlite import SqliteLog
+from tailrace.testing.contract import Listening, begin, line, lines
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[SqliteLog]:
+    async with SqliteLog(tmp_path / "log.db") as opened:
+        yield opened
+
+
+def execute(path: Path, statement: str) -> list[Any]:
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+def damage(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: 4096 * 3] + b"\xff" * (len(content) - 4096 * 3))
+
+
+async def use(path: Path) -> None:
+    async with SqliteLog(path) as log:
+        await log.read("X1", 0, 1000)
+        await log.append("X1", [line("x" * 10_000)] * 20)
+
+
+async def fill(log: SqliteLog) -> None:
+    while True:
+        await log.append("X1", [line("x" * 5000)] * 20)
+
+
+async def open_fails(path: Path) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        async with SqliteLog(path):
+            pass
+    return caught.value
+
+
+async def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "new" / "folder" / "log.db") as log:
+        await begin(log)
+
+
+async def test_a_file_that_is_no_database_is_said_to_be_corrupt(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    await in_thread(path.write_bytes, b"this is not a database" * 100)
+    error = await open_fails(path)
+    assert isinstance(error, StoreCorrupt)
+    assert str(path) in error.message
+    assert error.__cause__ is not None
+
+
+async def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    await in_thread(execute, path, "CREATE TABLE precious (x)")
+    assert isinstance(await open_fails(path), StoreCorrupt)
+    names = await in_thread(execute, path, "SELECT name FROM sqlite_master")
+    assert names == [("precious",)]
+
+
+async def test_damage_inside_the_file_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    async with SqliteLog(path) as log:
+        await begin(log)
+        for _ in range(50):
+            await log.append("X1", [line("x" * 1000)])
+    await in_thread(damage, path)
+    with pytest.raises(StoreCorrupt):
+        await use(path)
+
+
+async def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    async with SqliteLog(path):
+        pass
+    await in_thread(execute, path, "PRAGMA user_version = 99")
+    error = await open_fails(path)
+    assert isinstance(error, StoreTooNew)
+    assert error.hint is not None
+    assert "Upgrade" in error.hint
+
+
+async def test_a_folder_in_place_of_the_file_is_unavailable(tmp_path: Path) -> None:
+    assert isinstance(await open_fails(tmp_path), StoreUnavailable)
+
+
+async def test_a_file_in_place_of_the_folder_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert isinstance(await open_fails(tmp_path / "file" / "log.db"), StoreUnavailable)
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder that others may enter but not write, seen as a user without root's powers."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+async def test_a_file_that_cannot_be_written_is_read_only(as_nobody: Path) -> None:
+    path = as_nobody / "log.db"
+    async with SqliteLog(path):
+        pass
+    path.chmod(0o444)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        error = await open_fails(path)
+    finally:
+        if root:
+            os.seteuid(0)
+    assert isinstance(error, StoreReadOnly)
+
+
+async def limit_pages(log: SqliteLog, pages: int) -> None:
+    """SQLite's own limit: beyond it, it fails as on a full disk, with SQLITE_FULL."""
+
+    def limit(connection: sqlite3.Connection) -> Any:
+        return connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+
+    await log._writer.do(limit)
+
+
+async def test_a_full_disk_is_said_and_nothing_is_half_written(log: SqliteLog) -> None:
+    await begin(log)
+    await limit_pages(log, 1)
+    with pytest.raises(StoreFull):
+        await fill(log)
+    head = (await log.entry("X1")).head
+    await limit_pages(log, 1_000_000)
+    appended = await log.append("X1", [line("room again")])
+    assert appended.first == head + 1
+    assert lines(await log.read("X1", head, 10)) == ["room again"]
+
+
+async def test_a_write_lock_held_too_long_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.0)
+    async with SqliteLog(tmp_path / "log.db") as log:
+        await refuses_while_locked(log)
+
+
+async def refuses_while_locked(log: SqliteLog) -> None:
+    await begin(log)
+    other = await in_thread(sqlite_file.connect, log.path, "os")
+    await in_thread(other.execute, "BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(StoreBusy) as caught:
+            await log.append("X1", [line()])
+    finally:
+        await in_thread(other.execute, "ROLLBACK")
+        await in_thread(other.close)
+    assert caught.value.retryable
+    assert (await log.append("X1", [line("later")])).first == 2
+
+
+async def test_too_many_waiting_operations_are_refused(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(log)
+    monkeypatch.setattr(sqlite_file, "QUEUE_MAX_JOBS", 3)
+    outcomes: list[object] = []
+
+    async def append() -> None:
+        try:
+            outcomes.append(await log.append("X1", [line()]))
+        except StoreBusy as error:
+            outcomes.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(append)
+    assert sum(isinstance(outcome, StoreBusy) for outcome in outcomes) == 5
+
+
+async def test_appends_that_wait_share_a_commit(log: SqliteLog) -> None:
+    await begin(log)
+    commits = 0
+
+    def count(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    await log._writer.do(lambda connection: connection.set_trace_callback(count))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(log.append, "X1", [line()])
+    assert (await log.entry("X1")).head == 201
+    assert commits < 50
+
+
+async def test_every_statement_is_an_index_seek(log: SqliteLog) -> None:
+    statements: set[str] = set()
+    for worker in (log._writer, log._reader):
+        await worker.do(lambda connection: connection.set_trace_callback(statements.add))
+    await begin(log, lease_until="2026")
+    await log.append("X1", [line()], expected=1)
+    await log.beat(["X1"], "2027")
+    await log.expired("2025")
+    await log.read("X1", 0, 10)
+    await log.entries("default", limit=10, before="X1", status_events=["execution.queued"])
+    await log.trim("X1", 2)
+    watch = Listening(log, "X1", 1)
+    await watch.until(2)
+    plans = {statement: await explain(log, statement) for statement in statements}
+    assert any("event" in statement for statement in plans)
+    scans = {statement: plan for statement, plan in plans.items() if "SCAN" in plan}
+    assert not scans
+
+
+async def explain(log: SqliteLog, statement: str) -> str:
+    if not statement.startswith(("SELECT", "UPDATE", "DELETE", "INSERT")):
+        return ""
+
+    def run(connection: sqlite3.Connection) -> str:
+        return str(connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall())
+
+    return await log._reader.do(run)
+
+
+async def test_an_unexpected_failure_reaches_the_caller_and_the_store_goes_on(
+    log: SqliteLog,
+) -> None:
+    def broken(_: sqlite3.Connection) -> None:
+        raise RuntimeError("a bug")
+
+    for worker in (log._writer, log._reader):
+        with pytest.raises(RuntimeError):
+            await worker.do(broken)
+    await begin(log)
+    assert (await log.entry("X1")).head == 1

@@ -1,0 +1,69 @@
+"""Every store against every check of the contract."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tailrace.log.base import EventLog
+from tailrace.log.memory import MemoryLog
+from tailrace.log.sqlite import SqliteLog
+from tailrace.testing.contract import CHECKS, Bench, Check
+
+
+class MemoryBench:
+    """One object: another handle on it is itself."""
+
+    def __init__(self) -> None:
+        self._log = MemoryLog()
+
+    async def log(self) -> EventLog:
+        await self._log.open()
+        return self._log
+
+    other = log
+
+    async def reopen(self) -> EventLog:
+        await self._log.aclose()
+        return await self.log()
+
+    async def close(self) -> None:
+        await self._log.aclose()
+
+
+class SqliteBench:
+    """Handles on one file, as several processes have."""
+
+    def __init__(self, path: Path, durability: str) -> None:
+        self._path, self._durability = path, durability
+        self._handles: list[SqliteLog] = []
+
+    async def log(self) -> EventLog:
+        log = SqliteLog(self._path, durability=self._durability)
+        await log.open()
+        self._handles.append(log)
+        return log
+
+    other = log
+
+    async def reopen(self) -> EventLog:
+        await self.close()
+        return await self.log()
+
+    async def close(self) -> None:
+        for handle in self._handles:
+            await handle.aclose()
+        self._handles.clear()
+
+
+@pytest.fixture(params=["memory", "sqlite-os", "sqlite-disk"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    kind, _, durability = str(request.param).partition("-")
+    made = MemoryBench() if kind == "memory" else SqliteBench(tmp_path / "log.db", durability)
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_contract(check: Check, bench: Bench) -> None:
+    await check(bench)

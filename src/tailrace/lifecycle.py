@@ -36,6 +36,7 @@ EXECUTION: dict[str, dict[str, str]] = {
     "queued": {
         "execution.started": "running",
         "execution.cancelling": "cancelling",
+        "execution.completed": "completed",  # an engine outside may report nothing in between
         **_ENDS,
     },
     "running": {

@@ -22,6 +22,7 @@ from tailrace.recorder import Ending, Recorder, Work
 
 KILL_GRACE_MS = 5000
 STRAGGLER_MS = 1000  # how long output of a grandchild is awaited after the command's own end
+APPEND_LINES = 1000  # in one append: a chunk may hold more lines than a batch may events
 Echo = Callable[[str, bytes], Awaitable[None]]
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as POSIX shells report them
 
@@ -107,9 +108,10 @@ async def _pump(
 
 
 async def _emit_lines(lines: list[Line], source: str, recorder: Recorder) -> None:
-    """One append for all lines of a chunk; waiting for it is what slows a command too fast."""
-    if lines:
-        await recorder.emit(*[_event(line, source) for line in lines])
+    """A few appends for all lines of a chunk; waiting for them slows a command too fast."""
+    for start in range(0, len(lines), APPEND_LINES):
+        batch = lines[start : start + APPEND_LINES]
+        await recorder.emit(*[_event(line, source) for line in batch])
 
 
 def _event(line: Line, source: str) -> events.LogLine:

@@ -1,0 +1,600 @@
+"""A flow's whole life: order, streams, failures, cancels, deadlines; always one end."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from tailrace import Event, after, errors, flow, node
+from tailrace.events import TERMINAL
+from tailrace.executor import summary, within
+from tailrace.flow.build import Flow
+from tailrace.lifecycle import ExecutionState, fold
+from tailrace.log.memory import MemoryLog
+from tailrace.runtime import Run, Runtime
+from tailrace.settings import Settings
+from tailrace.testing import FakeClock, FaultyLog
+from tailrace.testing.clock import settle
+from tailrace.testing.contract import ended
+
+MEMORY = Settings(store="memory:")
+
+
+@pytest.fixture
+async def runtime(clock: FakeClock) -> AsyncIterator[Runtime]:
+    async with Runtime(MEMORY, clock=clock) as opened:
+        yield opened
+
+
+async def events_of(run: Run) -> list[Event]:
+    return [event async for event in run.follow()]
+
+
+async def finish(runtime: Runtime, made: Flow[Any], given: Any = None) -> ExecutionState:
+    """Run to the end and check what holds for every execution whatever happens in it."""
+    run = await runtime.start(made, given)
+    events = await events_of(run)
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert [event.type in TERMINAL for event in events] == [False] * (len(events) - 1) + [True]
+    state = fold(events)  # raises if an event cannot follow
+    assert not [n.id for n in state.nodes.values() if n.status in ("running", "retrying")]
+    return state
+
+
+@node(effects="pure")
+async def one() -> int:
+    return 1
+
+
+@node(effects="pure")
+async def add(a: int, b: int = 10) -> int:
+    return a + b
+
+
+@node
+async def count(n: int) -> AsyncIterator[int]:
+    for number in range(n):
+        yield number
+
+
+@node
+async def total(numbers: AsyncIterator[int]) -> int:
+    result = 0
+    async for number in numbers:
+        result += number
+    return result
+
+
+@node
+async def boom(value: int = 0) -> int:
+    raise ValueError(f"boom {value}")
+
+
+@node
+async def forever() -> int:
+    await anyio.sleep_forever()
+    return 0
+
+
+async def test_values_flow_through_the_graph(runtime: Runtime) -> None:
+    @flow
+    def sums(n: int) -> object:
+        return add(add(n), one())
+
+    state = await finish(runtime, sums, {"n": 5})
+    assert (state.status, state.output) == ("completed", 16)
+    assert state.end is not None
+    assert state.end["node_count"] == 3
+    assert {n.id: n.status for n in state.nodes.values()} == {
+        "add": "completed",
+        "one": "completed",
+        "add_2": "completed",
+    }
+
+
+async def test_branches_run_at_the_same_time(runtime: Runtime) -> None:
+    meeting = [anyio.Event(), anyio.Event()]
+
+    @node
+    async def meet(me: int) -> int:
+        meeting[me].set()
+        await meeting[1 - me].wait()
+        return me
+
+    @flow
+    def both() -> object:
+        return add(meet(0), meet(1))
+
+    assert (await finish(runtime, both)).output == 1
+
+
+async def test_a_node_starts_only_after_its_inputs_completed(runtime: Runtime) -> None:
+    @flow
+    def chain() -> object:
+        return add(add(one()))
+
+    events = await events_of(await runtime.start(chain))
+    order = [(event.type, event.node) for event in events if event.node]
+    assert order == [
+        (f"node.{what}", name)
+        for name in ("one", "add", "add_2")
+        for what in ("started", "completed")
+    ]
+
+
+async def test_after_orders_nodes_without_data(runtime: Runtime) -> None:
+    @flow
+    def ordered() -> object:
+        first, second = add(1), one()
+        after(second, first)
+        return second
+
+    events = await events_of(await runtime.start(ordered))
+    assert [event.node for event in events if event.type == "node.started"] == ["add", "one"]
+
+
+async def test_a_sync_node_runs_in_a_thread(runtime: Runtime) -> None:
+    @node
+    def where() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    @flow
+    def threads() -> object:
+        return where()
+
+    assert (await finish(runtime, threads)).output is False
+
+
+async def test_a_streaming_capture_gives_items_in_order(runtime: Runtime) -> None:
+    @flow
+    def stream(n: int) -> object:
+        return count(n)
+
+    run = await runtime.start(stream, {"n": 4})
+    events = await events_of(run)
+    items = [event.data for event in events if event.type == "output.item"]
+    assert items == [{"index": i, "value": i} for i in range(4)]
+    assert events[-1].data["item_count"] == 4
+    assert events[-1].data["output"] is None
+
+
+async def test_a_stream_feeds_several_consumers(runtime: Runtime) -> None:
+    @flow
+    def fan(n: int) -> object:
+        numbers = count(n)
+        return add(total(numbers), total(numbers))
+
+    assert (await finish(runtime, fan, {"n": 100})).output == 2 * sum(range(100))
+
+
+@pytest.mark.parametrize("buffer", [0, 1, 5])
+async def test_a_producer_is_never_more_than_its_buffer_ahead(
+    runtime: Runtime, buffer: int
+) -> None:
+    ahead: list[int] = []
+    made = taken = 0
+
+    @node(buffer=buffer)
+    async def fast() -> AsyncIterator[int]:
+        nonlocal made
+        for number in range(50):
+            made += 1
+            ahead.append(made - taken)
+            yield number
+
+    @node
+    async def slow(numbers: AsyncIterator[int]) -> int:
+        nonlocal taken
+        async for _ in numbers:
+            await settle()
+            taken += 1
+        return taken
+
+    @flow
+    def race() -> object:
+        return slow(fast())
+
+    assert (await finish(runtime, race)).output == 50
+    assert max(ahead) <= buffer + 2  # the buffer, the one in hand, and the one being made
+
+
+async def test_a_consumer_that_has_enough_ends_its_producer(runtime: Runtime) -> None:
+    closed = False
+
+    @node
+    async def endless() -> AsyncIterator[int]:
+        nonlocal closed
+        try:
+            number = 0
+            while True:
+                yield number
+                number += 1
+        finally:
+            closed = True
+
+    @node
+    async def first(numbers: AsyncIterator[int]) -> int:
+        async for number in numbers:
+            if number == 3:
+                return number
+        return -1
+
+    @flow
+    def enough() -> object:
+        return first(endless())
+
+    assert (await finish(runtime, enough)).output == 3
+    assert closed
+
+
+async def test_a_failing_node_fails_the_flow_and_says_which(runtime: Runtime) -> None:
+    @flow
+    def fails() -> object:
+        return add(boom(7))
+
+    state = await finish(runtime, fails)
+    assert state.status == "failed"
+    assert state.error == {"type": "ValueError", "message": "boom 7", "node": "boom"}
+    assert state.nodes["boom"].status == "failed"
+    assert "add" not in state.nodes
+
+
+async def test_a_failure_cancels_what_runs_beside_it(runtime: Runtime) -> None:
+    @flow
+    def fails() -> object:
+        return add(boom(), forever())
+
+    state = await finish(runtime, fails)
+    assert state.nodes["forever"].status == "cancelled"
+
+
+async def test_a_stream_that_fails_is_not_taken_for_a_complete_one(runtime: Runtime) -> None:
+    @node
+    async def breaks() -> AsyncIterator[int]:
+        yield 1
+        await settle()
+        raise ValueError("in the middle")
+
+    @flow
+    def fails() -> object:
+        return total(breaks())
+
+    state = await finish(runtime, fails)
+    assert state.status == "failed"
+    assert state.nodes["total"].status == "cancelled"
+
+
+async def test_an_error_after_some_items_keeps_the_items(runtime: Runtime) -> None:
+    @node
+    async def breaks() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("in the middle")
+
+    @flow
+    def fails() -> object:
+        return breaks()
+
+    state = await finish(runtime, fails)
+    assert (state.status, state.item_count) == ("failed", 2)
+
+
+async def test_an_output_that_is_no_json_fails_the_execution(runtime: Runtime) -> None:
+    @node
+    async def opaque() -> object:
+        return object()
+
+    @flow
+    def fails() -> object:
+        return opaque()
+
+    state = await finish(runtime, fails)
+    assert state.error is not None
+    assert (state.status, state.error["type"]) == ("failed", "invalid_event")
+
+
+async def test_any_object_may_pass_between_nodes(runtime: Runtime) -> None:
+    @node
+    async def make() -> object:
+        return object()
+
+    @node
+    async def name(value: object) -> str:
+        return type(value).__name__
+
+    @flow
+    def passes() -> object:
+        return name(make())
+
+    assert (await finish(runtime, passes)).output == "object"
+
+
+async def test_a_large_output_is_summarised(runtime: Runtime) -> None:
+    @node
+    async def large() -> dict[str, str]:
+        return {"body": "x" * 300_000}
+
+    @flow
+    def big() -> object:
+        return large()
+
+    state = await finish(runtime, big)
+    assert state.end is not None
+    assert state.output is None
+    assert state.end["output_summary"]["keys"] == ["body"]
+    assert state.end["output_summary"]["size_bytes"] == 300_011
+
+
+# --- retries and time ---------------------------------------------------------------------------
+
+
+async def test_a_failing_node_is_tried_again_with_growing_waits(
+    runtime: Runtime, clock: FakeClock
+) -> None:
+    tries: list[float] = []
+
+    @node(attempts=3, retry_delay_ms=1000, retry_backoff=2.0)
+    async def flaky() -> int:
+        tries.append(clock.monotonic())
+        if len(tries) < 3:
+            raise OSError("not yet")
+        return 5
+
+    @flow
+    def retried() -> object:
+        return flaky()
+
+    run = await runtime.start(retried)
+    await clock.advance(10)
+    events = await events_of(run)
+    assert tries == [0, 1, 3]
+    assert [e.attempt for e in events if e.type == "node.started"] == [1, 2, 3]
+    retrying = [e.data for e in events if e.type == "node.retrying"]
+    assert [data["delay_ms"] for data in retrying] == [1000, 2000]
+    assert fold(events).nodes["flaky"].attempt == 3
+
+
+async def test_a_node_that_keeps_failing_fails_after_its_last_try(
+    runtime: Runtime, clock: FakeClock
+) -> None:
+    @node(attempts=2, retry_delay_ms=0)
+    async def hopeless() -> int:
+        raise OSError("never")
+
+    @flow
+    def fails() -> object:
+        return hopeless()
+
+    run = await runtime.start(fails)
+    await clock.advance(1)
+    state = fold(await events_of(run))
+    assert (state.status, state.nodes["hopeless"].attempt) == ("failed", 2)
+
+
+async def test_a_node_over_its_timeout_fails(runtime: Runtime, clock: FakeClock) -> None:
+    @node(timeout_ms=500)
+    async def slow() -> int:
+        await anyio.sleep_forever()
+        return 0
+
+    @flow
+    def fails() -> object:
+        return slow()
+
+    run = await runtime.start(fails)
+    await clock.advance(1)
+    state = fold(await events_of(run))
+    assert state.error is not None
+    assert (state.status, state.error["type"]) == ("failed", "TimeoutError")
+
+
+async def test_a_deadline_ends_the_execution_as_timed_out(
+    runtime: Runtime, clock: FakeClock
+) -> None:
+    @flow(deadline_ms=2000)
+    def late() -> object:
+        return forever()
+
+    run = await runtime.start(late)
+    await clock.advance(3)
+    state = fold(await events_of(run))
+    assert (state.status, state.nodes["forever"].status) == ("timed_out", "cancelled")
+    with pytest.raises(errors.ExecutionTimedOut):
+        await run
+
+
+async def test_a_deadline_covers_the_stream(runtime: Runtime, clock: FakeClock) -> None:
+    @node
+    async def ticks() -> AsyncIterator[int]:
+        for number in range(100):
+            yield number
+            await clock.sleep(1)
+
+    @flow(deadline_ms=3500)
+    def late() -> object:
+        return ticks()
+
+    run = await runtime.start(late)
+    await clock.advance(10)
+    state = fold(await events_of(run))
+    assert (state.status, state.item_count) == ("timed_out", 4)
+
+
+async def test_work_within_its_time_gives_its_result_and_its_own_errors(clock: FakeClock) -> None:
+    async def fails() -> int:
+        raise KeyError("mine")
+
+    async def works() -> int:
+        return 4
+
+    assert await within(clock, 1000, works) == 4
+    with pytest.raises(KeyError):
+        await within(clock, 1000, fails)
+
+
+# --- cancelling ---------------------------------------------------------------------------------
+
+
+async def test_a_cancel_reaches_the_node_and_says_who_and_why(runtime: Runtime) -> None:
+    closed = anyio.Event()
+
+    @node
+    async def guarded() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            closed.set()
+
+    @flow
+    def long() -> object:
+        return guarded()
+
+    run = await runtime.start(long)
+    await settle()
+    await run.cancel(by="ann", reason="enough")
+    events = await events_of(run)
+    assert closed.is_set()
+    assert [event.type for event in events[-3:]] == [
+        "execution.cancelling",
+        "node.cancelled",
+        "execution.cancelled",
+    ]
+    assert (events[-1].data["by"], events[-1].data["reason"]) == ("ann", "enough")
+    with pytest.raises(errors.ExecutionCancelled):
+        await run
+
+
+async def test_cancelling_twice_or_after_the_end_changes_nothing(runtime: Runtime) -> None:
+    @flow
+    def long() -> object:
+        return forever()
+
+    run = await runtime.start(long)
+    await settle()
+    await run.cancel(reason="first")
+    await run.cancel(reason="second")
+    state = await run.wait()
+    assert state.end is not None
+    assert state.end["reason"] == "first"
+    await run.cancel(reason="third")
+    assert (await run.wait()).head == state.head
+
+
+async def test_a_cancel_before_the_work_began_still_ends_it(runtime: Runtime) -> None:
+    @flow
+    def long() -> object:
+        return forever()
+
+    run = await runtime.start(long)
+    await run.cancel()
+    assert (await run.wait()).status == "cancelled"
+
+
+async def test_a_shutdown_ends_what_runs_with_its_cause() -> None:
+    @flow
+    def long() -> object:
+        return forever()
+
+    log = MemoryLog()
+    async with Runtime(MEMORY, log=log) as runtime:
+        run = await runtime.start(long)
+        await settle()
+    async with log:
+        last = (await log.read(run.id, 0, 100))[-1].event()
+    assert last.type == "execution.cancelled"
+    assert last.data["reason"] == "shutdown"
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 2))
+async def test_a_cancel_at_any_moment_gives_exactly_one_end(runtime: Runtime, turns: int) -> None:
+    """A five-node flow with a stream and a branch, cancelled after so many steps of the loop."""
+
+    @flow
+    def five(n: int) -> object:
+        numbers = count(n)
+        return add(total(numbers), add(total(numbers)))
+
+    run = await runtime.start(five, {"n": 5})
+    await settle(turns)
+    await run.cancel()
+    events = await events_of(run)
+    assert sum(event.type in TERMINAL for event in events) == 1
+    state = fold(events)
+    assert state.status in ("cancelled", "completed")
+    assert not [n.id for n in state.nodes.values() if n.status == "running"]
+
+
+# --- when the log fails -------------------------------------------------------------------------
+
+
+async def test_a_log_that_cannot_take_an_item_fails_the_flow(clock: FakeClock) -> None:
+    log = FaultyLog(MemoryLog(), {"output.item": [errors.StoreFull()]})
+
+    @flow
+    def stream() -> object:
+        return count(3)
+
+    async with Runtime(MEMORY, log=log, clock=clock) as runtime:
+        state = await (await runtime.start(stream)).wait()
+    assert state.error is not None
+    assert (state.status, state.error["type"]) == ("failed", "store_full")
+
+
+async def test_an_end_that_cannot_be_written_is_told_to_the_caller(clock: FakeClock) -> None:
+    log = FaultyLog(MemoryLog(), {"execution.completed": [errors.StoreFull()]})
+
+    @flow
+    def short() -> object:
+        return one()
+
+    async with Runtime(MEMORY, log=log, clock=clock) as runtime:
+        run = await runtime.start(short)
+        with pytest.raises(errors.StoreFull):
+            await run
+        # The lease is what ends it then, for everybody else.
+        await clock.advance(MEMORY.lease_s * 2)
+        assert (await runtime.view(run.id)).status == "lost"
+
+
+async def test_work_whose_log_was_ended_elsewhere_stops(runtime: Runtime) -> None:
+    @flow
+    def long() -> object:
+        return forever()
+
+    run = await runtime.start(long)
+    await settle()
+    await runtime.log.append(run.id, [ended()])
+    state = await run.wait()
+    assert state.status == "completed"
+    assert state.nodes["forever"].status == "running"  # its last words came too late
+
+
+def test_a_summary_tells_keys_size_and_beginning() -> None:
+    made = summary({"a": 1, "b": "x" * 1000})
+    assert made.keys == ["a", "b"]
+    assert made.size_bytes == 1014
+    assert made.preview.startswith('{"a":1,"b":"xxx')
+    assert len(made.preview) == 200
+
+
+def test_a_summary_never_fails() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    for value in (object(), loop, {"a": object()}, b"\xff", "\ud800"):
+        assert summary(value).size_bytes > 0
+
+
+async def test_nothing_is_left_running(runtime: Runtime) -> None:
+    @flow
+    def short(n: int) -> object:
+        return total(count(n))
+
+    before = len(asyncio.all_tasks())
+    for _ in range(20):
+        await finish(runtime, short, {"n": 3})
+    await settle()
+    assert len(asyncio.all_tasks()) == before

@@ -9,7 +9,6 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from tailrace.flow.build import Flow
-from tailrace.http.app import create_app
 from tailrace.runtime import Run, Runtime
 from tailrace.settings import Settings
 
@@ -48,4 +47,6 @@ class Tailrace(Runtime):
 
     def asgi(self) -> ASGIApp:
         """The HTTP face, to serve or to mount: `app.mount("/live", tailrace.asgi())`."""
+        from tailrace.http.app import create_app  # a program that only runs flows needs no FastAPI
+
         return create_app(self)

@@ -6,10 +6,13 @@ no time and no test waits.
 """
 
 import time
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -56,3 +59,30 @@ def rfc3339(moment: datetime) -> str:
 def elapsed_ms(clock: Clock, since: float) -> int:
     """Whole milliseconds on the monotonic clock since a moment of it."""
     return round((clock.monotonic() - since) * 1000)
+
+
+async def within(
+    clock: Clock, timeout_ms: int | None, work: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """Await work for at most a time of the clock, then cancel it. Raises TimeoutError."""
+    if timeout_ms is None:
+        return await work()
+    results: list[T] = []
+    errors: list[Exception] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def limit() -> None:
+            await clock.sleep(timeout_ms / 1000)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(limit)
+        try:
+            results.append(await work())
+        except Exception as error:  # noqa: BLE001 - raised below, without the task group's wrapping
+            errors.append(error)
+        tasks.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"No result after {timeout_ms} ms")
+    return results[0]

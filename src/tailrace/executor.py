@@ -14,18 +14,18 @@ This module never imports the hub: they meet at the log.
 """
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from pydantic_core import PydanticSerializationError, to_json
 
 from tailrace import events
-from tailrace.clock import Clock, elapsed_ms
+from tailrace.clock import Clock, elapsed_ms, within
 from tailrace.errors import TailraceError
 from tailrace.flow.build import Call, Flow
 from tailrace.flow.ir import TRIGGER
@@ -34,7 +34,6 @@ from tailrace.recorder import Ending, Recorder, describe
 OUTPUT_MAX_BYTES = 262_144  # a larger output is summarised: the terminal event stays a small one
 PREVIEW_CHARS = 200
 
-T = TypeVar("T")
 _Send = MemoryObjectSendStream[Any]
 _Receive = MemoryObjectReceiveStream[Any]
 
@@ -260,30 +259,3 @@ def _retry_delay(call: Call, attempt: int) -> int | None:
     if retry is None or attempt >= retry.attempts:
         return None
     return round(retry.delay_ms * retry.backoff ** (attempt - 1))
-
-
-async def within(
-    clock: Clock, timeout_ms: int | None, work: Callable[[], Coroutine[Any, Any, T]]
-) -> T:
-    """Await work for at most a time of the clock, then cancel it. Raises TimeoutError."""
-    if timeout_ms is None:
-        return await work()
-    results: list[T] = []
-    errors: list[Exception] = []
-    async with anyio.create_task_group() as tasks:
-
-        async def limit() -> None:
-            await clock.sleep(timeout_ms / 1000)
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(limit)
-        try:
-            results.append(await work())
-        except Exception as error:  # noqa: BLE001 - raised below, without the task group's wrapping
-            errors.append(error)
-        tasks.cancel_scope.cancel()
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"No result after {timeout_ms} ms")
-    return results[0]

@@ -9,7 +9,7 @@ other groups (log.line, output.item, custom.* …) may come in any state but a t
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tailrace.errors import (
@@ -204,6 +204,13 @@ class ExecutionState:
                 data.get("item_count"),
             )
         node.error = data.get("error", node.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The execution as JSON resources show it."""
+        body = asdict(self)
+        body["execution_id"] = body.pop("id")
+        body["nodes"] = list(body["nodes"].values())
+        return body
 
     def raise_for_end(self) -> None:
         """Raise the ExecutionError that fits, unless the execution completed or still runs."""

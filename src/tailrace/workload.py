@@ -14,9 +14,8 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from tailrace import events
-from tailrace.clock import Clock
+from tailrace.clock import Clock, within
 from tailrace.errors import LogSealed
-from tailrace.executor import within
 from tailrace.lines import Line, LineSplitter
 from tailrace.recorder import Ending, Recorder, Work
 

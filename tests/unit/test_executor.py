@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from tailrace import Event, after, errors, flow, node
+from tailrace.clock import within
 from tailrace.events import TERMINAL
-from tailrace.executor import summary, within
+from tailrace.executor import summary
 from tailrace.flow.build import Flow
 from tailrace.lifecycle import ExecutionState, fold
 from tailrace.log.memory import MemoryLog

@@ -10,13 +10,12 @@ from typing import Any
 
 import rich_click as click
 
-from tailrace.cli import follow, render, serving
+from tailrace.cli import follow, render
 from tailrace.cli.graph import draw, load_ir, report_problems
 from tailrace.cli.options import DONE, FAILED, fail, run_async, settings_options, store_option
 from tailrace.cli.targets import example_names, load_flow, load_flows
 from tailrace.client import Client
 from tailrace.errors import InvalidInput, TailraceError
-from tailrace.http.executions import render_entry, render_state
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.version import __version__
@@ -204,7 +203,7 @@ def ls(
                 return list(page["executions"])
         async with Runtime(settings) as runtime:
             entries = await runtime.entries(workspace, limit=limit, status=status)
-            return [render_entry(entry) for entry in entries]
+            return [entry.to_dict() for entry in entries]
 
     found = run_async(rows)
     if as_json:
@@ -225,7 +224,7 @@ def show(execution_id: str, url: str | None, as_json: bool, settings: Settings) 
     """Show one execution: its nodes, how long they took, and how it ended."""
     state = run_async(lambda: follow.look(settings, execution_id, url))
     if as_json:
-        print(json.dumps(render_state(state), ensure_ascii=False))
+        print(json.dumps(state.to_dict(), ensure_ascii=False))
     else:
         follow.print_summary(state)
 
@@ -283,6 +282,8 @@ def graph(target: str, form: str | None) -> None:
 )
 def serve(targets: tuple[str, ...], settings: Settings) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""
+    from tailrace.cli import serving  # the server's imports are not every command's price
+
     flows = [flow for target in targets for flow in load_flows(target)]
     sys.exit(serving.serve(settings, flows))
 
@@ -292,4 +293,6 @@ def serve(targets: tuple[str, ...], settings: Settings) -> None:
 @settings_options("host", "port", "store")
 def demo(updates: int, settings: Settings) -> None:
     """Start a server, run two real flows on it, and show both streams live."""
+    from tailrace.cli import serving
+
     sys.exit(run_async(lambda: serving.demo(settings, updates)))

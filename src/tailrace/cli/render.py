@@ -32,6 +32,7 @@ _SIGNS = {
     "skipped": ("–", "dim"),
 }
 PREVIEW = 100
+PIPE_WIDTH = 200  # a file has no width; tables must not be cut to a guess
 
 
 def duration(milliseconds: int | None) -> str:
@@ -156,7 +157,8 @@ def table(rows: Iterable[dict[str, Any]]) -> Table:
     """Executions as a table."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("execution", "status", "kind", "flow", "created", "events"):
-        made.add_column(title, no_wrap=True)
+        # An id that is cut off cannot be copied: everything else gives way first.
+        made.add_column(title, no_wrap=True, min_width=26 if title == "execution" else None)
     for row in rows:
         sign, style = _SIGNS.get(row["status"], ("?", ""))
         status = Text(f"{sign} {row['status']}", style=style)
@@ -169,4 +171,7 @@ def table(rows: Iterable[dict[str, Any]]) -> Table:
 
 def console(*, error: bool = False) -> Console:
     """A console that knows whether it is a terminal: colours and live trees only there."""
-    return Console(stderr=error, highlight=False, soft_wrap=True)
+    made = Console(stderr=error, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = PIPE_WIDTH
+    return made

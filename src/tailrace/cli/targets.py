@@ -16,14 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import tailrace
 from tailrace.errors import TailraceError, TargetNotFound
 from tailrace.flow.build import Flow
 
 
 def examples_folder() -> Path:
     """Where the shipped examples are: in the wheel, or at the top of a checkout."""
-    package = Path(tailrace.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "examples"
     return installed if installed.is_dir() else package.parents[1] / "examples"
 

@@ -4,7 +4,6 @@ The law of this file: parse, call the runtime, render. No rule of the domain liv
 """
 
 import re
-from dataclasses import asdict
 from typing import Any
 
 import anyio
@@ -15,7 +14,6 @@ from starlette.responses import JSONResponse
 from tailrace import events
 from tailrace.errors import ExecutionNotFound, ShuttingDown
 from tailrace.hub import Position, resolve
-from tailrace.lifecycle import ExecutionState
 from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
 from tailrace.version import __version__
@@ -68,29 +66,6 @@ def links(request: Request, workspace: str, execution_id: str) -> dict[str, str]
     }
 
 
-def render_entry(entry: Entry) -> dict[str, Any]:
-    """An execution in a list."""
-    return {
-        "execution_id": entry.execution_id,
-        "workspace": entry.workspace,
-        "kind": entry.kind,
-        "flow": entry.flow,
-        "status": entry.status,
-        "created_at": entry.created_at,
-        "updated_at": entry.updated_at,
-        "head": entry.head,
-        "floor": entry.floor,
-    }
-
-
-def render_state(state: ExecutionState) -> dict[str, Any]:
-    """An execution, whole: the fold of its events."""
-    body = asdict(state)
-    body["execution_id"] = body.pop("id")
-    body["nodes"] = list(body["nodes"].values())
-    return body
-
-
 def router(runtime: Runtime) -> APIRouter:
     """The routes below `/api/v1`."""
     api = APIRouter(
@@ -121,12 +96,12 @@ def router(runtime: Runtime) -> APIRouter:
         wait = _WAIT.search(prefer or "")
         if wait:
             with anyio.move_on_after(min(int(wait[1]), WAIT_MAX_S)):
-                answer = render_state(await run.wait()) | {"links": where}
+                answer = (await run.wait()).to_dict() | {"links": where}
                 applied = {"Preference-Applied": wait[0], "Location": where["self"]}
                 return JSONResponse(answer, headers=applied)
         entry = await runtime.log.entry(run.id)
         return JSONResponse(
-            render_entry(entry) | {"links": where},
+            entry.to_dict() | {"links": where},
             status_code=202,
             headers={"Location": where["self"]},
         )
@@ -140,13 +115,13 @@ def router(runtime: Runtime) -> APIRouter:
     ) -> dict[str, Any]:
         entries = await runtime.entries(workspace, limit=limit, before=before, status=status)
         more = entries[-1].execution_id if len(entries) == limit else None
-        return {"executions": [render_entry(entry) for entry in entries], "before": more}
+        return {"executions": [entry.to_dict() for entry in entries], "before": more}
 
     @api.get(base + "/{execution_id}", tags=["executions"], summary="One execution and its nodes")
     async def get(workspace: str, execution_id: str, request: Request) -> dict[str, Any]:
         await owned(workspace, execution_id)
         state = await runtime.view(execution_id)
-        return render_state(state) | {"links": links(request, workspace, execution_id)}
+        return state.to_dict() | {"links": links(request, workspace, execution_id)}
 
     @api.post(
         base + "/{execution_id}/cancel", status_code=202, tags=["executions"], summary="Stop it"
@@ -158,7 +133,7 @@ def router(runtime: Runtime) -> APIRouter:
         reason = body.reason if body else None
         entry = await runtime.cancel(execution_id, by="api", reason=reason)
         response.status_code = 200 if entry.sealed else 202
-        return render_entry(entry)
+        return entry.to_dict()
 
     @api.get(base + "/{execution_id}/events", tags=["streams"], summary="A page of events")
     async def page(

@@ -15,7 +15,7 @@ checks each of them on every store.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from tailrace.errors import (
     InvalidEvent,
@@ -68,6 +68,20 @@ class Entry:
     def sealed(self) -> bool:
         """Whether the terminal event is in."""
         return self.last_status_event in TERMINAL
+
+    def to_dict(self) -> dict[str, Any]:
+        """The execution as lists show it."""
+        return {
+            "execution_id": self.execution_id,
+            "workspace": self.workspace,
+            "kind": self.kind,
+            "flow": self.flow,
+            "status": self.status,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "head": self.head,
+            "floor": self.floor,
+        }
 
 
 @dataclass(frozen=True, slots=True)

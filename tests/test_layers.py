@@ -1,0 +1,105 @@
+"""The architecture, executed: who may import whom inside the package.
+
+A module may import only what stands above it here, and never what its line forbids. Function
+bodies and TYPE_CHECKING blocks count too: an arrow is an arrow.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "tailrace"
+
+# From the bottom up: each layer may import those above it in this list, but not the named ones.
+LAYERS: dict[str, set[str]] = {
+    "version": set(),
+    "errors": set(),
+    "clock": set(),
+    "settings": set(),
+    "events": set(),
+    "sse": {"events"},
+    "lines": {"events", "sse"},
+    "flow": {"clock", "events", "sse"},
+    "lifecycle": {"flow", "clock"},
+    "log.base": {"flow", "sse"},
+    "log.memory": {"flow", "sse"},
+    "log.sqlite_file": {"log.memory", "log.base"},
+    "log.sqlite": {"log.memory"},  # stores never import each other
+    "hub": {"log.memory", "log.sqlite", "flow"},
+    "recorder": {"hub", "log.memory", "log.sqlite", "flow"},
+    "executor": {"hub", "log.memory", "log.sqlite"},  # hub and executor meet at the log
+    "workload": {"hub", "log.memory", "log.sqlite", "flow", "executor"},
+    "runtime": {"sse"},
+    "http": {"log.memory", "log.sqlite"},
+    "api": {"log.memory", "log.sqlite", "hub"},
+    "client": {  # never the server
+        *("http", "api", "runtime", "executor", "hub", "flow", "recorder", "workload"),
+        *("log.base", "log.memory", "log.sqlite", "log.sqlite_file"),
+    },
+    "cli": {"log.memory", "log.sqlite", "hub"},
+    "testing": {"http", "cli", "client", "runtime", "hub", "log.memory", "log.sqlite"},
+}
+
+
+def layer_of(module: str) -> str:
+    """`tailrace.log.base` → `log.base`; `tailrace.http.app` → `http`; the root → ``."""
+    name = module.removeprefix("tailrace").removeprefix(".")
+    return next(
+        (layer for layer in LAYERS if name == layer or name.startswith(f"{layer}.")),
+        "" if name in ("", "__init__", "log", "log.__init__") else f"unknown: {name}",
+    )
+
+
+def modules() -> list[str]:
+    paths = [path for path in PACKAGE.rglob("*.py") if "examples" not in path.parts]
+    return sorted(
+        ".".join(("tailrace", *p.relative_to(PACKAGE).with_suffix("").parts)) for p in paths
+    )
+
+
+def imports(module: str) -> Iterator[str]:
+    path = PACKAGE.parent / Path(*module.split(".")).with_suffix(".py")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                submodule = PACKAGE.parent / Path(*node.module.split("."), f"{alias.name}.py")
+                yield f"{node.module}.{alias.name}" if submodule.is_file() else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_arrows_point_one_way(module: str) -> None:
+    layer = layer_of(module)
+    if not layer:
+        return  # the root re-exports the public names, and nothing inside imports it
+    order = list(LAYERS)
+    allowed = set(order[: order.index(layer) + 1]) - LAYERS[layer]
+    ours = [name for name in imports(module) if name.split(".")[0] == "tailrace"]
+    wrong = [name for name in ours if layer_of(name) not in allowed]
+    assert not wrong, f"{module} (layer {layer}) may not import {wrong}"
+
+
+def test_every_module_has_a_layer() -> None:
+    assert not [module for module in modules() if layer_of(module).startswith("unknown")]
+    assert {layer_of(module) for module in modules()} - {""} == set(LAYERS)
+
+
+def test_the_walk_sees_imports_wherever_they_stand() -> None:
+    """The rule is only as good as its eyes: it must find what is known to be there."""
+    assert "tailrace.log.sqlite" in set(imports("tailrace.runtime"))  # inside a function
+    assert "tailrace.events" in set(imports("tailrace.hub"))
+
+
+def test_importing_the_package_opens_no_network_and_no_file_of_ours() -> None:
+    """No import side effects: what a module does when imported is define names."""
+    for module in modules():
+        path = PACKAGE.parent / Path(*module.split(".")).with_suffix(".py")
+        calls = [
+            node
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        ]
+        assert not calls, f"{module} calls something when it is imported"

@@ -259,7 +259,7 @@ class Runtime:
             raise Overloaded(f"{len(self._running)} executions run in this process")
         now = self.clock.now()
         if queued.kind not in KINDS:
-            raise InvalidRequest(f"kind is one of {', '.join(KINDS)}")
+            raise InvalidRequest(f"{queued.kind!r} is no kind", hint=f"One of: {', '.join(KINDS)}.")
         execution_id = _keyed_id(queued.workspace, key) if key else events.new_execution_id(now)
         opening = Opening(
             execution_id=execution_id,
@@ -340,7 +340,7 @@ class Runtime:
         wanted = [name for name in STATUS_EVENTS if status and status_after(name) == status]
         if status and not wanted:
             known = ", ".join(sorted({status_after(name) for name in STATUS_EVENTS}))
-            raise InvalidRequest(f"status is one of {known}")
+            raise InvalidRequest(f"{status!r} is no status", hint=f"One of: {known}.")
         return await self.log.entries(workspace, limit=limit, before=before, status_events=wanted)
 
     # --- ending -------------------------------------------------------------------------------

@@ -1,0 +1,146 @@
+"""Servers, files and processes: following across them, restarts, kill -9, shutdown."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+
+import httpx
+
+from tests.e2e.conftest import Shell, curl, events, start_flow, stream_url, until, wire_ids
+
+SITE = {"site": "http://127.0.0.1:9", "every_ms": 20}  # nothing listens there: down at once
+
+
+def test_curl_gets_every_id_once_before_during_and_after(shell: Shell) -> None:
+    _, url = shell.serve("s2_site")
+    execution_id = start_flow(url, "s2_site", **SITE, updates=20)
+    during = curl(stream_url(url, execution_id)).stdout
+    after = curl(stream_url(url, execution_id)).stdout
+    ids = wire_ids(during)
+    assert ids == list(range(1, ids[-1] + 1))
+    assert wire_ids(after) == ids
+    for text in (during, after):
+        assert re.findall(r"^event: (.*)$", text, re.MULTILINE)[-1] == "execution.completed"
+    last = ["-H", f"Last-Event-ID: {ids[-1]}"]
+    status = curl(stream_url(url, execution_id), *last, "-o", "/dev/null", "-w", "%{http_code}")
+    assert status.stdout == "204"
+    resumed = curl(stream_url(url, execution_id), "-H", "Last-Event-ID: 5").stdout
+    assert wire_ids(resumed) == ids[5:]
+
+
+def test_a_run_in_one_process_is_followed_through_a_server_in_another(shell: Shell) -> None:
+    _, url = shell.serve()
+    given = json.dumps(SITE | {"updates": 15})
+    run = shell.start("run", "s2_site", "--input", given, "--json")
+    execution_id = shell.started_id(run)
+    followed = curl(stream_url(url, execution_id)).stdout
+    assert run.stdout is not None
+    assert run.wait() == 0
+    assert wire_ids(followed) == [event["id"] for event in events(run.stdout.read())]
+    tailed = shell.run("tail", execution_id, "--url", url, "--json").stdout
+    assert [event["id"] for event in events(tailed)] == wire_ids(followed)
+    listed = shell.run("ls", "--url", url, "--json").stdout
+    assert execution_id in listed
+
+
+def test_a_server_with_fifty_streams_is_gone_in_time_and_all_resume(shell: Shell) -> None:
+    server, url = shell.serve("s2_site")
+    execution_id = start_flow(url, "s2_site", **SITE | {"every_ms": 60_000}, updates=5)
+    streams = [
+        subprocess.Popen(
+            ["curl", "-sN", "-m", "15", stream_url(url, execution_id)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(50)
+    ]
+    until(lambda: httpx.get(f"{url}/readyz").json()["watching"] == 50)
+    began = time.monotonic()
+    server.send_signal(signal.SIGTERM)
+    server.wait()
+    assert time.monotonic() - began < 10  # the drain time
+    texts = [stream.communicate()[0] for stream in streams]
+    assert all("event: stream.closing\n" in text for text in texts)
+    _, url = shell.serve()
+    whole = curl(stream_url(url, execution_id)).stdout
+    assert re.findall(r"^event: (.*)$", whole, re.MULTILINE)[-1] == "execution.cancelled"
+    assert '"reason":"shutdown"' in whole
+    for text in texts[:5]:
+        seen = wire_ids(text)
+        rest = curl(stream_url(url, execution_id), "-H", f"Last-Event-ID: {seen[-1]}").stdout
+        assert seen + wire_ids(rest) == wire_ids(whole)
+
+
+def test_a_killed_worker_ends_as_lost_and_its_watchers_are_told(shell: Shell) -> None:
+    _, url = shell.serve("--lease-s", "0.5")
+    given = json.dumps(SITE | {"updates": 1000, "every_ms": 50})
+    run = shell.start("run", "s2_site", "--input", given, TAILRACE_LEASE_S="0.5")
+    execution_id = shell.started_id(run)
+    stream = subprocess.Popen(
+        ["curl", "-sN", "-m", "15", stream_url(url, execution_id)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert stream.stdout is not None
+    while "output.item" not in stream.stdout.readline():
+        pass
+    run.kill()
+    rest = stream.communicate()[0]
+    assert re.findall(r"^event: (.*)$", rest, re.MULTILINE)[-1] == "execution.lost"
+    ids = wire_ids(curl(stream_url(url, execution_id)).stdout)
+    assert ids == list(range(1, ids[-1] + 1))
+
+
+def test_a_killed_server_loses_no_acknowledged_event(shell: Shell) -> None:
+    server, url = shell.serve("s2_site", "--lease-s", "0.5")
+    execution_id = start_flow(url, "s2_site", **SITE, updates=10_000)
+    stream = subprocess.Popen(
+        ["curl", "-sN", "-m", "15", stream_url(url, execution_id)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1)
+    server.kill()
+    seen = stream.communicate()[0]
+    delivered = wire_ids(seen[: seen.rindex("\n\n")])
+    assert len(delivered) > 5
+    # The next server finds the lease run out, and says so in the same log.
+    _, url = shell.serve("--lease-s", "0.5")
+    resumed = curl(stream_url(url, execution_id), "-H", f"Last-Event-ID: {delivered[-1]}").stdout
+    ids = delivered + wire_ids(resumed)
+    assert ids == list(range(1, ids[-1] + 1))
+    assert re.findall(r"^event: (.*)$", resumed, re.MULTILINE)[-1] == "execution.lost"
+
+
+def test_the_python_client_rides_through_a_restart(shell: Shell) -> None:
+    server, url = shell.serve("--retry-ms", "50")
+    given = json.dumps(SITE | {"updates": 40, "every_ms": 50})
+    run = shell.start("run", "s2_site", "--input", given)
+    execution_id = shell.started_id(run)
+    tail = shell.start("tail", execution_id, "--url", url, "--json")
+    assert tail.stdout is not None
+    first = [json.loads(tail.stdout.readline())["id"] for _ in range(8)]
+    server.send_signal(signal.SIGTERM)
+    server.wait()
+    port = url.rpartition(":")[2]
+    shell.start("serve", "--port", port)
+    assert tail.wait() == 0
+    ids = first + [event["id"] for event in events(tail.stdout.read())]
+    assert ids == list(range(1, ids[-1] + 1))
+
+
+def test_a_port_in_use_is_one_line(shell: Shell) -> None:
+    _, url = shell.serve()
+    done = shell.run("serve", "--port", url.rpartition(":")[2])
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[address_unavailable]: ")
+
+
+def test_the_demo_shows_two_live_streams_and_exits_0(shell: Shell) -> None:
+    done = shell.run("demo", "--updates", "2", "--port", "0")
+    assert done.returncode == 0, done.stderr
+    assert "✓ s2_site" in done.stdout
+    assert "✓ etl" in done.stdout
+    assert '"status":"up"' in done.stdout

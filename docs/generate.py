@@ -215,7 +215,7 @@ def commands_document() -> str:
             if isinstance(p, click.Argument)
         ]
         lines += [f"## tailrace {name}", "", f"`tailrace {' '.join([name, *arguments])}`", ""]
-        lines += [(command.help or "").replace("\n", " "), ""]
+        lines += [" ".join((command.help or "").split()), ""]
         options = [p for p in command.params if isinstance(p, click.Option)]
         if options:
             lines += ["| option | |", "|---|---|", *map(_option_row, options), ""]

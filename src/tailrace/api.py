@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from tailrace.errors import InvalidInput
 from tailrace.flow.build import Flow
 from tailrace.runtime import Run, Runtime
 from tailrace.settings import Settings
@@ -38,12 +39,32 @@ class Tailrace(Runtime):
             settings = settings.model_copy(update={"store": store})
         super().__init__(settings, flows=flows)
 
-    async def run(self, flow: str | Flow[Any], **arguments: Any) -> Run:
-        """Start a flow with its arguments as keywords; `start` takes them as one object.
+    async def start(
+        self,
+        flow: str | Flow[Any],
+        input: Any = None,  # noqa: A002 - the event's own word
+        *,
+        kind: str = "workflow",
+        workspace: str = "default",
+        idempotency_key: str | None = None,
+        deadline_ms: int | None = None,
+        **arguments: Any,
+    ) -> Run:
+        """Start a flow, its arguments as keywords or as one object (`input`), and return at once.
 
-        Raises as `start` does.
+        An argument that has the name of one of these options must go into `input`.
+        Raises as `Runtime.start` does.
         """
-        return await self.start(flow, arguments)
+        if arguments and input is not None:
+            raise InvalidInput("Give the flow's arguments as keywords or as `input`, not as both")
+        return await super().start(
+            flow,
+            arguments or input,
+            kind=kind,
+            workspace=workspace,
+            idempotency_key=idempotency_key,
+            deadline_ms=deadline_ms,
+        )
 
     def asgi(self) -> ASGIApp:
         """The HTTP face, to serve or to mount: `app.mount("/live", tailrace.asgi())`."""

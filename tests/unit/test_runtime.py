@@ -50,9 +50,11 @@ async def test_awaiting_a_run_gives_its_output(runtime: Runtime) -> None:
 
 async def test_the_facade_takes_arguments_as_keywords() -> None:
     async with Tailrace("memory:", flows=[doubled]) as tailrace:
-        run = await tailrace.run(doubled, n=4)
+        run = await tailrace.start(doubled, n=4)
         assert await run == 8
         assert [event.type async for event in tailrace.follow(run.id)][-1] == "execution.completed"
+        with pytest.raises(errors.InvalidInput):
+            await tailrace.start(doubled, {"n": 4}, n=5)
 
 
 @pytest.mark.parametrize(

@@ -179,9 +179,11 @@ def tail(
 
 
 @cli.command(epilog=_examples("tailrace ls", "tailrace ls --status running --json"))
-@click.option("--limit", default=20, type=click.IntRange(1, 200), show_default=True)
+@click.option(
+    "--limit", default=20, type=click.IntRange(1, 200), show_default=True, help="The most to list."
+)
 @click.option("--status", help="Only executions that are running, failed, …")
-@click.option("--workspace", default="default", show_default=True)
+@click.option("--workspace", default="default", show_default=True, help="Whose executions.")
 @_url
 @_json
 @store_option
@@ -289,7 +291,13 @@ def serve(targets: tuple[str, ...], settings: Settings) -> None:
 
 
 @cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))
-@click.option("--updates", default=5, type=click.IntRange(1, 100), show_default=True)
+@click.option(
+    "--updates",
+    default=5,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="How many updates the streaming flow gives.",
+)
 @settings_options("host", "port", "store")
 def demo(updates: int, settings: Settings) -> None:
     """Start a server, run two real flows on it, and show both streams live."""

@@ -1,0 +1,41 @@
+# One verb for each thing one does here; CI calls the same ones. `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check fix docs clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Tailrace and its tools into $(VENV) …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## start a server, run two flows on it, show both streams live
+	@$(BIN)/tailrace demo
+
+test: $(READY) ## run every test; the core's statement coverage must stay at 95 % or more
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage report --skip-covered --fail-under=95
+
+check: $(READY) ## lint, format, types, and generated documents
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python docs/generate.py --check
+
+fix: $(READY) ## format, and repair what can be repaired
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/python docs/generate.py
+
+docs: $(READY) ## write the generated documents and schemas
+	@$(BIN)/python docs/generate.py
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) dist build .coverage* .mypy_cache .ruff_cache .hypothesis

@@ -19,11 +19,15 @@ This module never imports the executor: they meet at the log.
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
 
 from tailrace import sse
 from tailrace.clock import Clock
@@ -32,6 +36,7 @@ from tailrace.events import TERMINAL, Record, StreamGap
 from tailrace.log.base import Entry, EventLog, clip
 
 TICK_S = 1.0  # the grain of heartbeats and lifetimes: one timer for all watchers
+PAGES = 16  # of the store, kept for each watched log: those who catch up are seldom alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,10 @@ def _trimmed(entry: Entry, after: int) -> StreamGap | None:
 
 
 class Batch:
-    """Consecutive events, shared by all watchers that stand at the same position. Immutable."""
+    """Consecutive events, shared by all watchers that stand at the same position. Immutable.
+
+    Each form of its bytes is made once, by the first watcher that wants it.
+    """
 
     def __init__(self, records: Sequence[Record], gap: StreamGap | None = None) -> None:
         self.records = records
@@ -111,6 +119,21 @@ class Batch:
         """The events as lines of JSON, joined."""
         return b"".join([r.json() + b"\n" for r in self.records])
 
+    @cached_property
+    def sse_chunk(self) -> bytes:
+        """`sse` as one chunk of HTTP/1.1, for a stream that writes to its socket itself."""
+        return chunk(self.sse)
+
+    @cached_property
+    def ndjson_chunk(self) -> bytes:
+        """`ndjson` likewise."""
+        return chunk(self.ndjson)
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame bytes as one chunk of the chunked coding (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
 
 _EMPTY = Batch(())
 
@@ -126,66 +149,116 @@ class Signal(IntEnum):
 
 
 class Tail:
-    """The hot end of one watched log. Bound: `ring` events; older ones are read from the store."""
+    """The hot end of one watched log. Older events are read from the store, a page for all.
 
-    def __init__(self, head: int, ring: int) -> None:
-        self.head = head
+    Bounds: `ring` events, and PAGES pages that watchers who catch up together share.
+    """
+
+    def __init__(self, hub: "Hub", entry: Entry) -> None:
+        self.entry = entry
+        self.head = entry.head
+        self.pushed_at = 0.0
         self.stop: Callable[[], None] = lambda: None
         self.watchers: set[Watcher] = set()
-        self._ring = ring
+        self._hub = hub
         self._records: list[Record] = []
         self._batches: dict[int, Batch] = {}
+        self._pages: dict[int, Batch] = {}
+        self._reading = anyio.Lock()
 
     def push(self, records: Sequence[Record]) -> None:
         """Take what was appended, and wake everybody who waits."""
+        ring = self._hub.ring
         self._batches.clear()
         self._records += records
         # Cut only when twice as long: each event is then moved at most once.
-        if len(self._records) > 2 * self._ring:
-            del self._records[: -self._ring]
+        if len(self._records) > 2 * ring:
+            del self._records[:-ring]
         self.head = records[-1].seq
+        self.pushed_at = self._hub.clock.monotonic()
         for watcher in self.watchers:
             watcher.wake(Signal.DATA)
 
-    def after(self, position: int, limit: int) -> Batch | None:
+    def hot(self, position: int) -> Batch | None:
         """What follows a position, if the ring still has all of it."""
-        if not self._records or position + 1 < self._records[0].seq:
-            return None
         batch = self._batches.get(position)
         if batch is None:
+            if not self._records or position + 1 < self._records[0].seq:
+                return None
             start = position + 1 - self._records[0].seq
-            batch = self._batches[position] = Batch(clip(self._records[start : start + limit]))
+            records = clip(self._records[start : start + self._hub.page])
+            batch = self._batches[position] = Batch(records)
         return batch
+
+    async def stored(self, position: int) -> Batch:
+        """What follows a position, from the store. Raises StoreError."""
+        async with self._reading:  # who comes second for a page takes the first one's
+            batch = self._pages.get(position)
+            if batch is None:
+                log, execution_id = self._hub.log, self.entry.execution_id
+                records = await log.read(execution_id, position, self._hub.page)
+                gap = None
+                if records and records[0].seq > position + 1:
+                    # Retention overtook a slow watcher: it is told, like one that comes late.
+                    gap = StreamGap(from_=position + 1, to=records[0].seq - 1, cause="retention")
+                batch = self._pages[position] = Batch(records, gap)
+                if len(self._pages) > PAGES:
+                    del self._pages[next(iter(self._pages))]
+            return batch
 
 
 class Watcher:
-    """A position in a log. Use it from one task; `read` and `wait` leave it usable if cancelled."""
+    """A position in a log; close it when done.
+
+    It is used in one of two ways. From one task: `read`, and `wait` where there is nothing, both
+    of which leave it usable if cancelled. Or by calls: after `listen` each signal is a call,
+    `take` gives what memory holds, and no task waits.
+    """
+
+    __slots__ = (
+        "_final",
+        "_hub",
+        "_listener",
+        "_tail",
+        "_waiter",
+        "expires_at",
+        "idle_since",
+        "opening",
+        "position",
+    )
 
     def __init__(self, hub: "Hub", tail: Tail, opening: Opening, expires_at: float) -> None:
         self.opening = opening
         self.position = opening.after
+        self.expires_at = expires_at
+        self.idle_since = hub.clock.monotonic()
+        self._listener: Callable[[Signal], None] | None = None
         self._hub, self._tail = hub, tail
         self._waiter: asyncio.Future[Signal] | None = None
         self._final: Signal | None = None
-        self.expires_at = expires_at
-        self.idle_at = 0.0
+
+    def take(self) -> Batch | None:
+        """Return what follows the position and move past it; None if only the store has it.
+
+        The batch is empty if there is nothing yet.
+        """
+        if self.position >= self._tail.head:
+            return _EMPTY
+        batch = self._tail.hot(self.position)
+        if batch is not None:
+            self.position = batch.last
+        return batch
+
+    async def fetch(self) -> Batch:
+        """Return what follows the position, from the store, and move past it."""
+        batch = await self._tail.stored(self.position)
+        self.position = max(self.position, batch.last)
+        return batch
 
     async def read(self) -> Batch:
         """Return what follows the position and move past it; empty if there is nothing yet."""
-        if self.position >= self._tail.head:
-            return _EMPTY
-        limit = self._hub.page
-        batch = self._tail.after(self.position, limit)
-        if batch is None:
-            log, execution_id = self._hub.log, self.opening.entry.execution_id
-            records = await log.read(execution_id, self.position, limit)
-            gap = None
-            if records and records[0].seq > self.position + 1:
-                # Retention overtook a slow watcher: it is told, like one that comes late.
-                gap = StreamGap(from_=self.position + 1, to=records[0].seq - 1, cause="retention")
-            batch = Batch(records, gap)
-        self.position = max(self.position, batch.last)
-        return batch
+        batch = self.take()
+        return await self.fetch() if batch is None else batch
 
     async def wait(self) -> Signal:
         """Wait until there is something to read or to do."""
@@ -193,15 +266,23 @@ class Watcher:
             return self._final
         if self.position < self._tail.head:
             return Signal.DATA
-        self.idle_at = self._hub.clock.monotonic() + self._hub.heartbeat_s
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             return await self._waiter
         finally:
             self._waiter = None
 
+    def listen(self, listener: Callable[[Signal], None]) -> None:
+        """From now on call `listener` with each signal, beginning with one that came before."""
+        self._listener = listener
+        if self._final is not None:
+            listener(self._final)
+
     def wake(self, signal: Signal) -> None:
-        """End the wait; a signal that ends the stream also ends every later wait."""
+        """Pass a signal on; one that ends the stream also ends every later wait."""
+        if self._listener is not None:
+            self._listener(signal)
+            return
         if signal >= Signal.EXPIRED and (self._final is None or signal > self._final):
             self._final = signal
         if self._waiter is not None and not self._waiter.done():
@@ -211,8 +292,13 @@ class Watcher:
         """Look at the time, once every TICK_S, for all watchers in turn."""
         if now >= self.expires_at:
             self.wake(Signal.EXPIRED)
-        elif self._waiter is not None and now >= self.idle_at:
+        elif now - max(self.idle_since, self._tail.pushed_at) >= self._hub.heartbeat_s:
+            self.idle_since = now
             self.wake(Signal.IDLE)
+
+    def close(self) -> None:
+        """Leave: nothing of the watcher stays. Closing twice is closing once."""
+        self._hub.leave(self, self._tail)
 
 
 class Hub:
@@ -227,63 +313,78 @@ class Hub:
         ring: int = 4096,
         heartbeat_s: float = 15.0,
     ) -> None:
-        self.log, self.clock, self.page = log, clock, page
+        self.log, self.clock, self.page, self.ring = log, clock, page, ring
         self.heartbeat_s = heartbeat_s
         self.closing = False
-        self._ring = ring
         self._tails: dict[str, Tail] = {}
+        self._tasks: TaskGroup
 
     @property
     def watching(self) -> int:
         """How many watchers there are."""
         return sum(len(tail.watchers) for tail in self._tails.values())
 
-    @asynccontextmanager
-    async def watch(
-        self,
-        execution_id: str,
-        asked: Position | None = None,
-        *,
-        lifetime_s: float = math.inf,
-    ) -> AsyncIterator[Watcher]:
+    async def open(
+        self, execution_id: str, asked: Position | None = None, *, lifetime_s: float = math.inf
+    ) -> Watcher:
         """Stand at a position of a log, from the beginning if none is asked for.
 
-        After `lifetime_s`, shortened at random to 80-100 %, the watcher is told EXPIRED.
+        After `lifetime_s`, shortened at random to 80-100 %, the watcher is told EXPIRED. The
+        caller must `close` it.
 
-        Raises ExecutionNotFound. However the block is left, nothing of the watcher stays.
+        Raises ExecutionNotFound.
         """
         entry = await self.log.entry(execution_id)
-        # No await from here to the yield: two first watchers must not make two tails.
+        # No await from here on: two first watchers must not make two tails.
         tail = self._tails.get(execution_id) or self._follow(entry)
+        if entry == tail.entry:
+            entry = tail.entry  # ten thousand idle watchers share one
         # The jitter keeps streams that began together, after a deploy, from ending together.
         lifetime = lifetime_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
         watcher = Watcher(self, tail, resolve(entry, asked), self.clock.monotonic() + lifetime)
         tail.watchers.add(watcher)
         if self.closing:
             watcher.wake(Signal.CLOSING)
+        return watcher
+
+    @asynccontextmanager
+    async def watch(
+        self, execution_id: str, asked: Position | None = None, *, lifetime_s: float = math.inf
+    ) -> AsyncIterator[Watcher]:
+        """`open` a watcher for a block; however the block is left, nothing of it stays."""
+        watcher = await self.open(execution_id, asked, lifetime_s=lifetime_s)
         try:
             yield watcher
         finally:
-            tail.watchers.discard(watcher)
-            if not tail.watchers:
-                self._tails.pop(execution_id, None)
-                tail.stop()
+            watcher.close()
+
+    def leave(self, watcher: Watcher, tail: Tail) -> None:
+        """Forget a watcher, and a tail that nobody watches any more."""
+        tail.watchers.discard(watcher)
+        if not tail.watchers and self._tails.get(tail.entry.execution_id) is tail:
+            del self._tails[tail.entry.execution_id]
+            tail.stop()
 
     def _follow(self, entry: Entry) -> Tail:
-        tail = self._tails[entry.execution_id] = Tail(entry.head, self._ring)
+        tail = self._tails[entry.execution_id] = Tail(self, entry)
         if not entry.sealed:  # nothing more can come to a sealed log
             tail.stop = self.log.watch(entry.execution_id, entry.head, tail.push)
         return tail
 
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run something beside the ticker; it must keep its errors to itself."""
+        self._tasks.start_soon(work)
+
     async def run(self) -> None:
         """Wake idle and expired watchers, for ever: the one timer of all of them."""
         grain = min(TICK_S, self.heartbeat_s / 4)
-        while True:
-            await self.clock.sleep(grain)
-            now = self.clock.monotonic()
-            for tail in tuple(self._tails.values()):
-                for watcher in tuple(tail.watchers):
-                    watcher.tick(now)
+        async with anyio.create_task_group() as self._tasks:
+            while True:
+                await self.clock.sleep(grain)
+                now = self.clock.monotonic()
+                for tail in tuple(self._tails.values()):
+                    for watcher in tuple(tail.watchers):
+                        watcher.tick(now)
 
     def close(self) -> None:
         """End all streams, now and from now on: each tells its client to resume elsewhere.
@@ -292,6 +393,6 @@ class Hub:
         after streams have ended (uvicorn #451), which without it they never would.
         """
         self.closing = True
-        for tail in self._tails.values():
-            for watcher in tail.watchers:
+        for tail in tuple(self._tails.values()):
+            for watcher in tuple(tail.watchers):
                 watcher.wake(Signal.CLOSING)

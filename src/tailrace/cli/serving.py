@@ -74,16 +74,31 @@ def _listen(settings: Settings) -> tuple[socket.socket, Settings]:
     return listener, settings.model_copy(update={"port": port})
 
 
-def _server(settings: Settings, flows: Sequence[Flow[Any]]) -> _Server:
-    config = uvicorn.Config(
-        Tailrace(settings=settings, flows=flows).asgi(),
+def server_config(app: Any, settings: Settings) -> uvicorn.Config:
+    """How uvicorn is set up for streams; benchmarks measure this very set-up."""
+    return uvicorn.Config(
+        app,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=max(round(settings.drain_s), 1),
         lifespan="on",
         backlog=4096,
+        http=_protocol(),
     )
-    return _Server(config, settings)
+
+
+def _protocol() -> Any:
+    """The protocol that hands streams their connections, where httptools exists."""
+    if sys.platform == "win32":
+        return "auto"
+    from tailrace.http.handover import HttpProtocol
+
+    return HttpProtocol
+
+
+def _server(settings: Settings, flows: Sequence[Flow[Any]]) -> _Server:
+    app = Tailrace(settings=settings, flows=flows).asgi()
+    return _Server(server_config(app, settings), settings)
 
 
 def serve(settings: Settings, flows: Sequence[Flow[Any]]) -> int:

@@ -6,6 +6,7 @@ so nothing wraps them; the runtime opens with the app's lifespan, unless its own
 
 import asyncio
 import contextlib
+import re
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -17,16 +18,18 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tailrace.errors import PayloadTooLarge, StoreClosed
+from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.http import executions, problems
-from tailrace.http.streams import NDJSON, StreamEndpoint
+from tailrace.http.faces import NDJSON
+from tailrace.http.streams import StreamEndpoint
 from tailrace.runtime import Runtime
 from tailrace.version import __version__
 
 STREAM = "/api/v1/workspaces/{workspace}/executions/{execution_id}/stream"
+_STREAM_PATH = re.compile(STREAM.replace("{", "(?P<").replace("}", ">[^/]+)"))
 
 
-def create_app(runtime: Runtime) -> FastAPI:
+def create_app(runtime: Runtime) -> ASGIApp:
     """Make the ASGI app of a runtime. Serve it, or mount it in any ASGI app under any prefix.
 
     Mounted, its lifespan does not run: open the runtime with `async with` in your own.
@@ -51,28 +54,39 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.include_router(executions.health(runtime))
     app.router.routes.append(Route(STREAM, StreamEndpoint(runtime), methods=["GET"]))
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
-    app.add_middleware(_Gate, runtime=runtime)
     _describe_stream(app)
-    return app
+    return _Gate(app, runtime)
 
 
 class _Gate:
-    """Refuses requests while the runtime is closed; learns of a shutdown before the server acts."""
+    """Refuses requests while the runtime is closed; learns of a shutdown before the server acts.
+
+    Streams leave the way to FastAPI here: each of its layers would keep a coroutine's frame for
+    as long as the stream lasts.
+    """
 
     def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
-        self.app, self.runtime = app, runtime
+        self.app, self.runtime, self.streams = app, runtime, StreamEndpoint(runtime)
         self._listening = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if not self.runtime.is_open:
-                closed = StoreClosed(hint="A mounted Tailrace is opened by its owner: `async with`")
-                return await problems.problem(closed)(scope, receive, send)
-            if not self._listening:
-                self._listening = True
-                close_on_signal(self.runtime)
-        await self.app(scope, receive, send)
-        return None
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        if not self.runtime.is_open:
+            closed = StoreClosed(hint="A mounted Tailrace is opened by its owner: `async with`")
+            return await problems.problem(closed)(scope, receive, send)
+        if not self._listening:
+            self._listening = True
+            close_on_signal(self.runtime)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        found = _STREAM_PATH.fullmatch(path) if scope["method"] in ("GET", "HEAD") else None
+        if found is None:
+            return await self.app(scope, receive, send)
+        scope["path_params"] = found.groupdict()
+        try:
+            return await self.streams(scope, receive, send)
+        except TailraceError as error:
+            return await problems.problem(error)(scope, receive, send)
 
 
 class _BodyLimit:

@@ -1,0 +1,1 @@
+"""Measures Tailrace beside what people would use instead: `make bench`."""

@@ -1,0 +1,120 @@
+"""The fast path of delivery: a stream that owns its connection, below ASGI.
+
+The law of this file: it may save work, never change bytes. A stream that cannot be handed over
+is served by tailrace.http.streams over plain ASGI, and its client sees no difference.
+
+Why: a delivery through ASGI costs a future, a task switch and three calls of the server, about
+three times the system call itself; a connection keeps a task, a parser and the request, about
+25 kB. Here a wake-up is one loop over the watchers, each of which writes bytes that were framed
+once for all, and a connection is about 3 kB (docs/decisions/0009-direct-streams.md).
+
+The server must offer its connections: tailrace.http.handover makes uvicorn do so.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from tailrace.http.faces import Words
+from tailrace.hub import Batch, Hub, Signal, Watcher, chunk
+
+EXTENSION = "tailrace.direct"  # in the ASGI scope: a call that hands the connection over
+LAST_CHUNK = b"0\r\n\r\n"
+_logger = logging.getLogger("tailrace.http")
+
+
+class Direct(asyncio.Protocol):
+    """One stream on its own transport. Its watcher's signals are calls; nothing here waits.
+
+    Backpressure: while the transport's buffer is full the position stays where it is. Bound: the
+    transport's high-water mark and one page.
+    """
+
+    __slots__ = ("_fetching", "_follow", "_full", "_hub", "_transport", "_watcher", "_words",
+                 "connections")  # fmt: skip
+
+    def __init__(self, hub: Hub, watcher: Watcher, words: Words, *, follow: bool) -> None:
+        self._hub, self._watcher, self._words, self._follow = hub, watcher, words, follow
+        self._full = self._fetching = False
+        self._transport: asyncio.Transport
+        self.connections: set[Any]
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Take the connection over."""
+        self._transport = transport
+        self._watcher.listen(self._signalled)
+        self._advance()
+
+    def _signalled(self, signal: Signal) -> None:
+        if signal is Signal.DATA:
+            self._advance()
+        elif signal is Signal.IDLE:
+            if not (self._full or self._fetching):
+                self._transport.write(chunk(self._words.heartbeat()))
+        else:
+            self._end(chunk(self._words.closing(signal)))
+
+    def _advance(self) -> None:
+        """Write what follows the position, as long as the other side takes it."""
+        while not (self._full or self._fetching):
+            batch = self._watcher.take()
+            if batch is None:
+                self._fetching = True
+                self._hub.spawn(self._fetch)
+            elif batch.records:
+                self._write(batch)
+            else:
+                if not self._follow:
+                    self._end()
+                return
+
+    def _write(self, batch: Batch) -> None:
+        if batch.gap:
+            self._transport.write(chunk(self._words.control(batch.gap)))
+        self._transport.write(self._words.face.chunk(batch))
+        if batch.ended:
+            self._end()
+
+    async def _fetch(self) -> None:
+        """Read a page that memory no longer holds; the task ends with it."""
+        try:
+            batch = await self._watcher.fetch()
+        except Exception:
+            # Cut without an end: the client sees that, and resumes from its last event.
+            _logger.exception("a stream was cut: its log could not be read")
+            self._transport.abort()
+            return
+        self._fetching = False
+        if batch.records and not self._transport.is_closing():
+            self._write(batch)
+            self._advance()
+
+    def _end(self, goodbye: bytes = b"") -> None:
+        if not self._transport.is_closing():
+            self._full = True  # nothing more is written
+            self._transport.write(goodbye + LAST_CHUNK)
+            self._transport.close()
+
+    # --- what the event loop and uvicorn call -------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """A client that talks during its answer is not listened to; the stream ends with close."""
+
+    def pause_writing(self) -> None:
+        """The client does not keep up: stay where we are."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """It does again: go on from there."""
+        if not self._transport.is_closing():
+            self._full = False
+            self._advance()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over, whoever ended it."""
+        self.connections.discard(self)
+        self._watcher.close()
+
+    def shutdown(self) -> None:
+        """The server shuts down (uvicorn calls this for every connection)."""
+        self._signalled(Signal.CLOSING)

@@ -1,0 +1,94 @@
+"""How a stream looks on the wire, and what it says beside the events.
+
+The law of this file: pure; the same bytes whichever way they are delivered.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic_core import to_json
+
+from tailrace import events, sse
+from tailrace.clock import rfc3339
+from tailrace.hub import Batch, Opening, Position, Signal
+from tailrace.runtime import Runtime
+
+NDJSON = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How a stream looks on the wire: its media type, and how each thing is written."""
+
+    media_type: str
+    batch: Callable[[Batch], bytes]
+    chunk: Callable[[Batch], bytes]
+    control: Callable[[str, bytes], bytes]
+    preamble: Callable[[int], bytes]
+    comment: bytes
+
+
+SSE_FACE = Face(
+    media_type=f"{sse.MEDIA_TYPE}; charset=utf-8",
+    batch=lambda batch: batch.sse,
+    chunk=lambda batch: batch.sse_chunk,
+    control=sse.control_frame,
+    preamble=sse.retry,
+    comment=sse.comment("heartbeat"),
+)
+NDJSON_FACE = Face(
+    media_type=NDJSON,
+    batch=lambda batch: batch.ndjson,
+    chunk=lambda batch: batch.ndjson_chunk,
+    control=lambda _, json: json + b"\n",
+    preamble=lambda _: b"",
+    comment=b"\n",  # an empty line: keeps the connection awake, and readers of NDJSON skip it
+)
+
+
+class Words:
+    """What a stream says beside the events, in the face that was asked for."""
+
+    __slots__ = ("_heartbeat_event", "execution_id", "face", "runtime")
+
+    def __init__(
+        self, runtime: Runtime, face: Face, execution_id: str, *, heartbeat_event: bool
+    ) -> None:
+        self.runtime, self.face, self.execution_id = runtime, face, execution_id
+        self._heartbeat_event = heartbeat_event
+
+    def preamble(self, opening: Opening) -> bytes:
+        """The first bytes: sent at once, so that a client knows it is connected and to what."""
+        gap, entry = opening.gap, opening.entry
+        opened = events.StreamOpen(
+            execution_id=entry.execution_id,
+            status=entry.status,
+            position=str(Position(opening.after, entry.epoch)),
+            head=entry.head,
+            epoch=entry.epoch,
+            resumed=opening.resumed,
+            gap=gap.data() if gap else None,
+        )
+        first = self.face.preamble(self.runtime.settings.retry_ms) + self.control(opened)
+        return first + self.control(gap) if gap else first
+
+    def heartbeat(self) -> bytes:
+        """What fills silence."""
+        return self.control(events.Heartbeat()) if self._heartbeat_event else self.face.comment
+
+    def closing(self, signal: Signal) -> bytes:
+        """The goodbye to a client that should resume."""
+        reason = "shutdown" if signal is Signal.CLOSING else "lifetime"
+        retry_ms = self.runtime.settings.retry_ms
+        return self.control(events.StreamClosing(reason=reason, retry_ms=retry_ms))
+
+    def control(self, payload: events.Payload) -> bytes:
+        """A control event: without an id, so it never moves a client's position."""
+        envelope = {
+            "id": None,
+            "type": payload.type,
+            "ts": rfc3339(self.runtime.clock.now()),
+            "execution_id": self.execution_id,
+            "data": payload.data(),
+        }
+        return self.face.control(payload.type, to_json(envelope))

@@ -6,10 +6,11 @@ to its peer, adds `control_routes` beside the peer's own routes and calls `serve
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,13 +90,10 @@ async def produce(
 def control_routes(
     state: State,
     paths: Callable[[], list[str]],
-    go: Callable[[float, float], Awaitable[None]],
+    go: Callable[[float, float], Coroutine[Any, Any, None]],
 ) -> list[Route]:
     """The three endpoints of the contract."""
     tasks: set[asyncio.Task[None]] = set()
-
-    async def run(rate: float, seconds: float) -> None:
-        await go(rate, seconds)
 
     async def get_paths(request: Request) -> JSONResponse:
         return JSONResponse(paths())
@@ -103,7 +101,7 @@ def control_routes(
     async def post_go(request: Request) -> JSONResponse:
         rate, seconds = (float(request.query_params[name]) for name in ("rate", "seconds"))
         state.done = False
-        task = asyncio.create_task(run(rate, seconds))
+        task = asyncio.create_task(go(rate, seconds))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         return JSONResponse({}, 202)
@@ -144,5 +142,9 @@ def serve(app: Any, port: int, *, ready: str = "ready") -> None:
             await super().startup(sockets)
             if self.started:
                 print(ready, flush=True)
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            logging.disable()  # streams that are cut off here are no news
+            await super().shutdown(sockets)
 
     Server(config).run()

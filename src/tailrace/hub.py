@@ -174,10 +174,20 @@ class Tail:
         # Cut only when twice as long: each event is then moved at most once.
         if len(self._records) > 2 * ring:
             del self._records[:-ring]
-        self.head = records[-1].seq
+        before, self.head = self.head, records[-1].seq
         self.pushed_at = self._hub.clock.monotonic()
+        batch = self.hot(before)
+        assert batch is not None
         for watcher in self.watchers:
-            watcher.wake(Signal.DATA)
+            # The fast path of delivery: who is up to date and writable gets the shared bytes.
+            if watcher.position == before and watcher.sink is not None:
+                watcher.position = batch.last
+                watcher.sink(batch)
+            else:
+                watcher.wake(Signal.DATA)
+        if batch.last < self.head:  # more than a page came at once
+            for watcher in self.watchers:
+                watcher.wake(Signal.DATA)
 
     def hot(self, position: int) -> Batch | None:
         """What follows a position, if the ring still has all of it."""
@@ -212,7 +222,8 @@ class Watcher:
 
     It is used in one of two ways. From one task: `read`, and `wait` where there is nothing, both
     of which leave it usable if cancelled. Or by calls: after `listen` each signal is a call,
-    `take` gives what memory holds, and no task waits.
+    `take` gives what memory holds, and no task waits; while `sink` is set, it gets what follows
+    the position as it comes.
     """
 
     __slots__ = (
@@ -225,6 +236,7 @@ class Watcher:
         "idle_since",
         "opening",
         "position",
+        "sink",
     )
 
     def __init__(self, hub: "Hub", tail: Tail, opening: Opening, expires_at: float) -> None:
@@ -232,6 +244,7 @@ class Watcher:
         self.position = opening.after
         self.expires_at = expires_at
         self.idle_since = hub.clock.monotonic()
+        self.sink: Callable[[Batch], None] | None = None
         self._listener: Callable[[Signal], None] | None = None
         self._hub, self._tail = hub, tail
         self._waiter: asyncio.Future[Signal] | None = None

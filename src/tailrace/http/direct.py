@@ -13,6 +13,7 @@ The server must offer its connections: tailrace.http.handover makes uvicorn do s
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from tailrace.http.faces import Words
@@ -30,35 +31,49 @@ class Direct(asyncio.Protocol):
     transport's high-water mark and one page.
     """
 
-    __slots__ = ("_fetching", "_follow", "_full", "_hub", "_transport", "_watcher", "_words",
+    __slots__ = ("_chunk", "_fetching", "_follow", "_full", "_held", "_hub", "_send", "_transport", "_watcher", "_words",
                  "connections")  # fmt: skip
 
     def __init__(self, hub: Hub, watcher: Watcher, words: Words, *, follow: bool) -> None:
         self._hub, self._watcher, self._words, self._follow = hub, watcher, words, follow
-        self._full = self._fetching = False
+        self._chunk = words.face.chunk
+        self._full = self._fetching = self._held = False
         self._transport: asyncio.Transport
+        self._send: Callable[[bytes], None]
         self.connections: set[Any]
 
     def begin(self, transport: asyncio.Transport) -> None:
         """Take the connection over."""
-        self._transport = transport
+        self._transport, self._send = transport, transport.write
         self._watcher.listen(self._signalled)
-        self._advance()
+        self._go_on()
 
     def _signalled(self, signal: Signal) -> None:
         if signal is Signal.DATA:
             self._advance()
         elif signal is Signal.IDLE:
-            if not (self._full or self._fetching):
+            if not self._held:
                 self._transport.write(chunk(self._words.heartbeat()))
         else:
             self._end(chunk(self._words.closing(signal)))
 
+    def _hold(self) -> None:
+        """Stay at this position for now."""
+        self._held = True
+        self._watcher.sink = None
+
+    def _go_on(self) -> None:
+        """Write what follows the position, and from then on what comes."""
+        if not self._transport.is_closing():
+            self._held = False
+            self._watcher.sink = self._write
+            self._advance()
+
     def _advance(self) -> None:
-        """Write what follows the position, as long as the other side takes it."""
-        while not (self._full or self._fetching):
+        while not self._held:
             batch = self._watcher.take()
             if batch is None:
+                self._hold()
                 self._fetching = True
                 self._hub.spawn(self._fetch)
             elif batch.records:
@@ -69,9 +84,7 @@ class Direct(asyncio.Protocol):
                 return
 
     def _write(self, batch: Batch) -> None:
-        if batch.gap:
-            self._transport.write(chunk(self._words.control(batch.gap)))
-        self._transport.write(self._words.face.chunk(batch))
+        self._send(self._chunk(batch))
         if batch.ended:
             self._end()
 
@@ -85,13 +98,17 @@ class Direct(asyncio.Protocol):
             self._transport.abort()
             return
         self._fetching = False
-        if batch.records and not self._transport.is_closing():
-            self._write(batch)
-            self._advance()
+        if not self._transport.is_closing():
+            if batch.gap:
+                self._transport.write(chunk(self._words.control(batch.gap)))
+            if batch.records:  # an empty chunk would say that the response ends
+                self._write(batch)
+            if not self._full:
+                self._go_on()
 
     def _end(self, goodbye: bytes = b"") -> None:
         if not self._transport.is_closing():
-            self._full = True  # nothing more is written
+            self._hold()
             self._transport.write(goodbye + LAST_CHUNK)
             self._transport.close()
 
@@ -101,14 +118,15 @@ class Direct(asyncio.Protocol):
         """A client that talks during its answer is not listened to; the stream ends with close."""
 
     def pause_writing(self) -> None:
-        """The client does not keep up: stay where we are."""
+        """The client does not keep up."""
         self._full = True
+        self._hold()
 
     def resume_writing(self) -> None:
-        """It does again: go on from there."""
-        if not self._transport.is_closing():
-            self._full = False
-            self._advance()
+        """It does again."""
+        self._full = False
+        if not self._fetching:
+            self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""

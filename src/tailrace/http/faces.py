@@ -5,6 +5,7 @@ The law of this file: pure; the same bytes whichever way they are delivered.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pydantic_core import to_json
 
@@ -30,16 +31,16 @@ class Face:
 
 SSE_FACE = Face(
     media_type=f"{sse.MEDIA_TYPE}; charset=utf-8",
-    batch=lambda batch: batch.sse,
-    chunk=lambda batch: batch.sse_chunk,
+    batch=attrgetter("sse"),
+    chunk=attrgetter("sse_chunk"),
     control=sse.control_frame,
     preamble=sse.retry,
     comment=sse.comment("heartbeat"),
 )
 NDJSON_FACE = Face(
     media_type=NDJSON,
-    batch=lambda batch: batch.ndjson,
-    chunk=lambda batch: batch.ndjson_chunk,
+    batch=attrgetter("ndjson"),
+    chunk=attrgetter("ndjson_chunk"),
     control=lambda _, json: json + b"\n",
     preamble=lambda _: b"",
     comment=b"\n",  # an empty line: keeps the connection awake, and readers of NDJSON skip it

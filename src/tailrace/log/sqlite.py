@@ -2,8 +2,9 @@
 
 How it works:
 - One writer thread. Appends that arrive while it commits wait and share the next commit
-  (group commit); each is acknowledged after that commit. All checks of an append come before
-  its first write, so one that is refused leaves the others of its group untouched.
+  (group commit); each is acknowledged after that commit. Appends are checked one by one, against
+  entries that the writer remembers, and written together: one statement for a group's events,
+  one for its entries. So one that is refused leaves the others untouched.
 - One reader thread. In WAL mode it reads a snapshot and never waits for the writer.
 - Watches. A commit of this process hands its records to the watches directly. A commit of
   another process shows in `PRAGMA data_version`, which the writer looks at before each commit
@@ -14,7 +15,7 @@ How it works:
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,10 +39,12 @@ from tailrace.log.sqlite_file import Job, Worker, connect, translated
 
 POLL_S = 0.02  # half of the 50 ms in which another process's append must be seen
 GROUP_MAX_JOBS = 512  # bounds how long one commit can make the first of its group wait
+KNOWN_LOGS = 10_000  # bounds what the writer remembers; it then begins anew
 CATCH_UP_EVENTS = 1000  # read at once for a watch that is behind
 
 _ENTRY_COLUMNS = tuple(field.name for field in fields(Entry))
 _ENTRY = f"SELECT {', '.join(_ENTRY_COLUMNS)}, log FROM execution"
+_Known = tuple[Entry, int]  # a log's entry, and its row
 _Fresh = tuple[str, int, Sequence[Record]]  # execution, the position before, what follows it
 
 
@@ -59,6 +62,10 @@ class SqliteLog:
         self._watches: dict[str, list[_Watch]] = {}
         self._positions: dict[str, int] = {}
         self._fresh: list[_Fresh] = []
+        # The writer's own: logs as they are while no other process writes, and the group's rows.
+        self._known: dict[str, _Known] = {}
+        self._changed: dict[str, _Known] = {}
+        self._rows: list[tuple[int, int, str, bytes]] = []
         self._data_version = -1
         self._behind = False
 
@@ -119,7 +126,8 @@ class SqliteLog:
                 log = _insert_execution(connection, entry, opening.lease_until)
             except sqlite3.IntegrityError:
                 raise ExecutionExists(f"{opening.execution_id} exists already") from None
-            self._insert_events(connection, log, opening.execution_id, records)
+            self._known[opening.execution_id] = (entry, log)
+            self._add(log, opening.execution_id, records)
             return Appended(1, entry.head)
 
         return await self._writer.do(create)
@@ -136,18 +144,13 @@ class SqliteLog:
         tails = encode(execution_id, drafts)
 
         def append(connection: sqlite3.Connection) -> Appended:
-            entry, log = _find(connection, execution_id)
+            entry, log = self._find(connection, execution_id)
             batch, known = _last_batch(connection, log, producer)
             if not admit(entry, drafts, expected=expected, producer=producer, last_batch=batch):
                 return known if producer and producer.seq == batch else Appended(0, 0, True)
             records = place(entry.head, drafts, tails)
-            after = advance(entry, drafts)
-            connection.execute(
-                "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ?,"
-                " lease_until = CASE WHEN ? THEN NULL ELSE lease_until END WHERE log = ?",
-                (after.head, after.updated_at, after.last_status_event, after.sealed, log),
-            )
-            self._insert_events(connection, log, execution_id, records)
+            self._known[execution_id] = self._changed[execution_id] = (advance(entry, drafts), log)
+            self._add(log, execution_id, records)
             appended = Appended(records[0].seq, records[-1].seq)
             if producer:
                 connection.execute(
@@ -162,11 +165,14 @@ class SqliteLog:
         """Drop the events below `floor`."""
 
         def trim(connection: sqlite3.Connection) -> Entry:
+            self._flush(connection)
             entry, log = _find(connection, execution_id)
             kept = max(min(floor, entry.head), entry.floor)
             connection.execute("DELETE FROM event WHERE log = ? AND seq < ?", (log, kept))
             connection.execute("UPDATE execution SET floor = ? WHERE log = ?", (kept, log))
-            return _find(connection, execution_id)[0]
+            entry = replace(entry, floor=kept)
+            self._known[execution_id] = (entry, log)
+            return entry
 
         return await self._writer.do(trim)
 
@@ -182,14 +188,36 @@ class SqliteLog:
 
         await self._writer.do(beat)
 
-    def _insert_events(
-        self, connection: sqlite3.Connection, log: int, execution_id: str, records: list[Record]
-    ) -> None:
-        connection.executemany(
-            "INSERT INTO event VALUES (?, ?, ?, ?)",
-            [(log, record.seq, record.type, record.tail) for record in records],
-        )
+    def _find(self, connection: sqlite3.Connection, execution_id: str) -> _Known:
+        """Look a log up, as it will be when this group is committed."""
+        known = self._known.get(execution_id)
+        if known is None:
+            if len(self._known) >= KNOWN_LOGS:
+                self._flush(connection)
+                self._known.clear()
+            known = self._known[execution_id] = _find(connection, execution_id)
+        return known
+
+    def _add(self, log: int, execution_id: str, records: list[Record]) -> None:
+        """Put events into the group; they are written with those of all its jobs."""
+        self._rows += [(log, record.seq, record.type, record.tail) for record in records]
         self._fresh.append((execution_id, records[0].seq - 1, records))
+
+    def _flush(self, connection: sqlite3.Connection) -> None:
+        """Write what the group's jobs have added: one statement each for all of them."""
+        rows, self._rows = self._rows, []
+        changed, self._changed = self._changed, {}
+        if rows:
+            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", rows)
+        if changed:
+            connection.executemany(
+                "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ?,"
+                " lease_until = CASE WHEN ? THEN NULL ELSE lease_until END WHERE log = ?",
+                [
+                    (entry.head, entry.updated_at, entry.last_status_event, entry.sealed, log)
+                    for entry, log in changed.values()
+                ],
+            )
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         """Run a group of jobs in one transaction; where the store itself fails, none is done."""
@@ -202,9 +230,12 @@ class SqliteLog:
                 for job in jobs:
                     _run(job, connection)
                 if jobs:
+                    self._flush(connection)
                     connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - a dead writer thread would hang every caller
-            self._fresh = []
+            self._fresh, self._rows = [], []
+            self._known.clear()
+            self._changed.clear()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             for job in jobs:
@@ -304,6 +335,7 @@ class SqliteLog:
         version = connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version or self._behind:
             self._data_version, self._behind = version, False
+            self._known.clear()
             self._catch_up(connection, self._positions.copy())
 
     def _catch_up(self, connection: sqlite3.Connection, positions: dict[str, int]) -> None:

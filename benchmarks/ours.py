@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from tailrace import Settings, Tailrace, events
-from tailrace.cli.serving import server_config
+from tailrace.cli.serving import server_config, tune_collector
 from tailrace.clock import SystemClock, rfc3339
 from tailrace.events import Draft
 from tailrace.recorder import Ending, Recorder
@@ -126,6 +126,7 @@ def main() -> None:
         )
         config = server_config(application(settings, asked.streams), settings)
         config.port = asked.port
+        tune_collector()
         uvicorn.Server(config).run()
 
 

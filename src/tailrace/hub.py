@@ -36,7 +36,8 @@ from tailrace.events import TERMINAL, Record, StreamGap
 from tailrace.log.base import Entry, EventLog, clip
 
 TICK_S = 1.0  # the grain of heartbeats and lifetimes: one timer for all watchers
-PAGES = 16  # of the store, kept for each watched log: those who catch up are seldom alone
+HOT_BYTES = 67_108_864  # of events, for all tails of a hub
+PAGES = 64  # of the store, kept for all who catch up: they are seldom alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,10 @@ class Signal(IntEnum):
 
 
 class Tail:
-    """The hot end of one watched log. Older events are read from the store, a page for all.
+    """The hot end of one watched log: what its slowest watchers have not taken yet.
 
-    Bounds: `ring` events, and PAGES pages that watchers who catch up together share.
+    Where all are up to date it is empty. Bounds: `ring` events, and HOT_BYTES for all tails of a
+    hub together; what does not fit is read from the store, a page for all who want it.
     """
 
     def __init__(self, hub: "Hub", entry: Entry) -> None:
@@ -162,22 +164,16 @@ class Tail:
         self.watchers: set[Watcher] = set()
         self._hub = hub
         self._records: list[Record] = []
+        self._bytes = 0
         self._batches: dict[int, Batch] = {}
-        self._pages: dict[int, Batch] = {}
         self._reading = anyio.Lock()
 
     def push(self, records: Sequence[Record]) -> None:
-        """Take what was appended, and wake everybody who waits."""
-        ring = self._hub.ring
-        self._batches.clear()
-        self._records += records
-        # Cut only when twice as long: each event is then moved at most once.
-        if len(self._records) > 2 * ring:
-            del self._records[:-ring]
+        """Take what was appended, and give it to everybody who waits."""
         before, self.head = self.head, records[-1].seq
         self.pushed_at = self._hub.clock.monotonic()
-        batch = self.hot(before)
-        assert batch is not None
+        self._keep(records, before)
+        batch = self.hot(before) or Batch(clip(records))
         for watcher in self.watchers:
             # The fast path of delivery: who is up to date and writable gets the shared bytes.
             if watcher.position == before and watcher.sink is not None:
@@ -189,8 +185,33 @@ class Tail:
             for watcher in self.watchers:
                 watcher.wake(Signal.DATA)
 
+    def _keep(self, records: Sequence[Record], before: int) -> None:
+        self._batches.clear()
+        if all(watcher.position == before for watcher in self.watchers):
+            self.forget()
+        self._records += records
+        size = sum(len(record.tail) for record in records)
+        self._bytes += size
+        self._hub.hot_bytes += size
+        if len(self._records) > 2 * self._hub.ring:
+            # Cut only when twice as long: each event is then moved at most once.
+            cut = self._records[: -self._hub.ring]
+            del self._records[: len(cut)]
+            size = sum(len(record.tail) for record in cut)
+            self._bytes -= size
+            self._hub.hot_bytes -= size
+        elif self._hub.hot_bytes > HOT_BYTES:
+            self.forget()
+
+    def forget(self) -> None:
+        """Hold nothing: who is behind reads the store."""
+        self._hub.hot_bytes -= self._bytes
+        self._bytes = 0
+        self._records = []
+        self._batches.clear()
+
     def hot(self, position: int) -> Batch | None:
-        """What follows a position, if the ring still has all of it."""
+        """What follows a position, if memory has all of it."""
         batch = self._batches.get(position)
         if batch is None:
             if not self._records or position + 1 < self._records[0].seq:
@@ -202,18 +223,20 @@ class Tail:
 
     async def stored(self, position: int) -> Batch:
         """What follows a position, from the store. Raises StoreError."""
+        execution_id, pages = self.entry.execution_id, self._hub.pages
         async with self._reading:  # who comes second for a page takes the first one's
-            batch = self._pages.get(position)
+            batch = pages.get((execution_id, position))
             if batch is None:
-                log, execution_id = self._hub.log, self.entry.execution_id
-                records = await log.read(execution_id, position, self._hub.page)
+                records = await self._hub.log.read(execution_id, position, self._hub.page)
                 gap = None
                 if records and records[0].seq > position + 1:
                     # Retention overtook a slow watcher: it is told, like one that comes late.
                     gap = StreamGap(from_=position + 1, to=records[0].seq - 1, cause="retention")
-                batch = self._pages[position] = Batch(records, gap)
-                if len(self._pages) > PAGES:
-                    del self._pages[next(iter(self._pages))]
+                batch = Batch(records, gap)
+                if len(records) == self._hub.page:  # a shorter one is soon out of date
+                    pages[execution_id, position] = batch
+                    if len(pages) > PAGES:
+                        del pages[next(iter(pages))]
             return batch
 
 
@@ -329,6 +352,8 @@ class Hub:
         self.log, self.clock, self.page, self.ring = log, clock, page, ring
         self.heartbeat_s = heartbeat_s
         self.closing = False
+        self.hot_bytes = 0
+        self.pages: dict[tuple[str, int], Batch] = {}
         self._tails: dict[str, Tail] = {}
         self._tasks: TaskGroup
 
@@ -377,6 +402,7 @@ class Hub:
         if not tail.watchers and self._tails.get(tail.entry.execution_id) is tail:
             del self._tails[tail.entry.execution_id]
             tail.stop()
+            tail.forget()
 
     def _follow(self, entry: Entry) -> Tail:
         tail = self._tails[entry.execution_id] = Tail(self, entry)

@@ -67,8 +67,8 @@ class Settings(BaseModel):
     ring_events: int = Field(
         default=4096,
         ge=1,
-        description="Encoded events kept in memory for each watched execution; a watcher further "
-        "behind reads the store.",
+        description="Events kept in memory for the watchers of an execution that are behind; one "
+        "further behind reads the store.",
     )
     edge_buffer_items: int = Field(
         default=16, ge=0, description="Values a streaming node may be ahead of its consumer."

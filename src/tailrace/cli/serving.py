@@ -4,6 +4,7 @@ The law of this file: uvicorn serves; the only thing added to it is a last resor
 process is gone after a shutdown even where a node's thread does not end.
 """
 
+import gc
 import os
 import socket
 import sys
@@ -74,6 +75,17 @@ def _listen(settings: Settings) -> tuple[socket.socket, Settings]:
     return listener, settings.model_copy(update={"port": port})
 
 
+def tune_collector() -> None:
+    """Let the cycle collector run seldom: only the owner of a process may decide that.
+
+    Its default, every 700 objects, costs a quarter of the time of a server with 1,000 executions
+    that each write 30 events a second, and finds nothing: events are not cyclic.
+    """
+    gc.collect()
+    gc.freeze()  # what was imported stays: it is never looked at again
+    gc.set_threshold(10_000, 10, 10)
+
+
 def server_config(app: Any, settings: Settings) -> uvicorn.Config:
     """How uvicorn is set up for streams; benchmarks measure this very set-up."""
     return uvicorn.Config(
@@ -105,6 +117,7 @@ def serve(settings: Settings, flows: Sequence[Flow[Any]]) -> int:
     """Serve until a signal; returns the exit status."""
     listener, settings = _listen(settings)
     server = _server(settings, flows)
+    tune_collector()
     # uvicorn hands the signal on after it has shut down in good order.
     with suppress(KeyboardInterrupt):
         server.run([listener])

@@ -211,11 +211,11 @@ class Tail:
         self._batches.clear()
 
     def hot(self, position: int) -> Batch | None:
-        """What follows a position, if memory has all of it."""
+        """What follows a position, if memory has it: all of it, or a page that others read."""
         batch = self._batches.get(position)
         if batch is None:
             if not self._records or position + 1 < self._records[0].seq:
-                return None
+                return self._hub.pages.get((self.entry.execution_id, position))
             start = position + 1 - self._records[0].seq
             records = clip(self._records[start : start + self._hub.page])
             batch = self._batches[position] = Batch(records)

@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -13,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tailrace import Event, Settings, Tailrace, sse
+from tailrace.http.handover import HttpProtocol
 
 BASE = "/api/v1/workspaces/default/executions"
 
@@ -48,10 +50,12 @@ async def messages(response: httpx.Response) -> AsyncIterator[tuple[str, Event]]
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
+async def serving(app: ASGIApp, protocol: Any = HttpProtocol) -> AsyncIterator[str]:
     """Serve an app on a free port; on leaving, the server shuts down as on SIGTERM."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(
+        app, log_level="error", lifespan="on", timeout_graceful_shutdown=3, http=protocol
+    )
     server = uvicorn.Server(config)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server._serve, [listener])
@@ -68,13 +72,19 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 
 @pytest.fixture
-def serve() -> Serve:
+def protocol() -> Any:
+    """What `tailrace serve` runs; test_streams also runs uvicorn as it is."""
+    return HttpProtocol
+
+
+@pytest.fixture
+def serve(protocol: Any) -> Serve:
     @asynccontextmanager
     async def start(tailrace: Tailrace | None = None, **settings: object) -> AsyncIterator[Served]:
         made = tailrace or Tailrace(
             settings=Settings.model_validate({"store": "memory:"} | settings)
         )
-        async with serving(made.asgi()) as url, httpx.AsyncClient(base_url=url) as http:
+        async with serving(made.asgi(), protocol) as url, httpx.AsyncClient(base_url=url) as http:
             try:
                 yield Served(made, http, url)
             finally:

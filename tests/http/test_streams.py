@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -12,9 +13,16 @@ import pytest
 from fastapi import FastAPI
 
 from tailrace import Settings, Tailrace, sse
+from tailrace.http.handover import HttpProtocol
 from tailrace.log.base import EventLog
 from tailrace.testing.contract import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served, messages, serving
+
+
+@pytest.fixture(params=["direct", "asgi"])
+def protocol(request: pytest.FixtureRequest) -> Any:
+    """Both ways of delivery: a client must not see which one it got."""
+    return HttpProtocol if request.param == "direct" else "httptools"
 
 
 async def begin_with(log: EventLog, events: int, *, end: bool = False) -> None:
@@ -318,7 +326,7 @@ async def test_a_page_says_its_gap(served: Served) -> None:
     assert page["gap"] == {"from": 1, "to": 3, "cause": "retention"}
 
 
-async def test_it_works_under_a_prefix_in_another_app() -> None:
+async def test_it_works_under_a_prefix_in_another_app(protocol: Any) -> None:
     tailrace = Tailrace(settings=Settings(store="memory:"))
 
     @asynccontextmanager
@@ -328,7 +336,10 @@ async def test_it_works_under_a_prefix_in_another_app() -> None:
 
     app = FastAPI(lifespan=lifespan)
     app.mount("/live", tailrace.asgi())
-    async with serving(app) as url, httpx.AsyncClient(base_url=f"{url}/live") as http:
+    async with (
+        serving(app, protocol) as url,
+        httpx.AsyncClient(base_url=f"{url}/live") as http,
+    ):
         await begin(tailrace.log)
         await tailrace.log.append("X1", [ended()])
         response = await http.get(f"{BASE}/X1")

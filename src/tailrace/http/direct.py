@@ -63,8 +63,8 @@ class Direct(asyncio.Protocol):
         self._watcher.sink = None
 
     def _go_on(self) -> None:
-        """Write what follows the position, and from then on what comes."""
-        if not self._transport.is_closing():
+        """Write what follows the position, and from then on what comes, unless something holds it."""
+        if not (self._full or self._fetching or self._transport.is_closing()):
             self._held = False
             self._watcher.sink = self._write
             self._advance()
@@ -103,8 +103,7 @@ class Direct(asyncio.Protocol):
                 self._transport.write(chunk(self._words.control(batch.gap)))
             if batch.records:  # an empty chunk would say that the response ends
                 self._write(batch)
-            if not self._full:
-                self._go_on()
+            self._go_on()
 
     def _end(self, goodbye: bytes = b"") -> None:
         if not self._transport.is_closing():
@@ -125,8 +124,8 @@ class Direct(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self._full = False
-        if not self._fetching:
-            self._go_on()
+        # Not now: asyncio's own transport takes a close within this call for two.
+        asyncio.get_running_loop().call_soon(self._go_on)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""

@@ -33,7 +33,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.connections.add(cast(Any, stream))  # a shutdown waits for it, as for any other
         stream.connections = self.connections
         self.transport.set_protocol(stream)
-        # The parser and this object hold each other: cut, or memory waits for the collector.
+        # The parser and the offer hold this object: cut, or memory waits for the collector.
         self.parser = cast(Any, None)
+        del cast(Any, self.scope)["extensions"]
         stream.begin(self.transport)
         return True

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fix docs clean
+.PHONY: help demo test check fix bench docs clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -34,8 +34,11 @@ fix: $(READY) ## format, and repair what can be repaired
 	@$(BIN)/ruff format .
 	@$(BIN)/python docs/generate.py
 
+bench: $(READY) ## measure beside the peers (15 minutes); SCENARIO=fanout for one
+	@$(BIN)/python -m benchmarks $(SCENARIO)
+
 docs: $(READY) ## write the generated documents and schemas
 	@$(BIN)/python docs/generate.py
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) dist build .coverage* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench out benchmarks/native/built dist build .coverage* .mypy_cache .ruff_cache .hypothesis

@@ -42,14 +42,16 @@ class Producer:
         self.turn = self.produced = 0
         self.seconds, self.done = 0.0, True
 
-    async def run(self, rate: float, seconds: float) -> None:
+    async def run(self, rate: float, seconds: float, most: int) -> None:
         self.produced, self.done, began = 0, False, time.monotonic()
-        while (elapsed := time.monotonic() - began) < seconds:
+        while (elapsed := time.monotonic() - began) < seconds and self.produced < most:
             due = min(int(elapsed * rate) - self.produced, MOST_AT_ONCE)
             if due > 0:
                 await self.append(due)
                 self.produced += due
-            await asyncio.sleep(TICK_S if due <= 0 or elapsed * rate - self.produced < 1 else 0)
+            # Until the next is due, but in steps of a tick where many are: each wake-up costs.
+            early = (self.produced + 1) / rate - (time.monotonic() - began)
+            await asyncio.sleep(max(early, TICK_S) if early > 0 else 0)
         self.seconds, self.done = time.monotonic() - began, True
 
     async def append(self, due: int) -> None:
@@ -93,7 +95,8 @@ def application(settings: Settings, streams: int) -> Starlette:
     async def go(request: Request) -> JSONResponse:
         rate, seconds = (float(request.query_params[name]) for name in ("rate", "seconds"))
         producer.done = False
-        tasks.add(asyncio.create_task(producer.run(rate, seconds)))
+        most = int(request.query_params.get("most", sys.maxsize))
+        tasks.add(asyncio.create_task(producer.run(rate, seconds, most)))
         return JSONResponse({}, 202)
 
     async def done(request: Request) -> JSONResponse:
@@ -116,6 +119,7 @@ def main() -> None:
     parser.add_argument("streams", type=int)
     parser.add_argument("--store")
     parser.add_argument("--durability", default="os")
+    parser.add_argument("--heartbeat", type=float, default=15.0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
@@ -123,6 +127,7 @@ def main() -> None:
             durability=asked.durability,
             executions_max=100_000,
             lifetime_s=86_400,
+            heartbeat_s=asked.heartbeat,
         )
         config = server_config(application(settings, asked.streams), settings)
         config.port = asked.port
@@ -131,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

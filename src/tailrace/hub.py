@@ -232,11 +232,10 @@ class Tail:
                 if records and records[0].seq > position + 1:
                     # Retention overtook a slow watcher: it is told, like one that comes late.
                     gap = StreamGap(from_=position + 1, to=records[0].seq - 1, cause="retention")
-                batch = Batch(records, gap)
-                if len(records) == self._hub.page:  # a shorter one is soon out of date
-                    pages[execution_id, position] = batch
-                    if len(pages) > PAGES:
-                        del pages[next(iter(pages))]
+                # It stays true: a log only grows, and who needs more than it holds reads on.
+                batch = pages[execution_id, position] = Batch(records, gap)
+                if len(pages) > PAGES:
+                    del pages[next(iter(pages))]
             return batch
 
 
@@ -403,6 +402,8 @@ class Hub:
             del self._tails[tail.entry.execution_id]
             tail.stop()
             tail.forget()
+            for key in [key for key in self.pages if key[0] == tail.entry.execution_id]:
+                del self.pages[key]
 
     def _follow(self, entry: Entry) -> Tail:
         tail = self._tails[entry.execution_id] = Tail(self, entry)

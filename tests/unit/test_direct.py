@@ -173,7 +173,7 @@ async def test_who_catches_up_together_reads_the_store_once(
         await settle(1000)
         tasks.cancel_scope.cancel()
     assert all(socket.ids() == list(range(1, 92)) for socket in sockets)
-    assert len(reads) < 100  # ten pages; the last is short, and not kept
+    assert reads == list(range(0, 100, 10))
 
 
 async def test_a_store_that_fails_cuts_the_stream_without_an_end(

@@ -2,7 +2,7 @@
 
 A rate is sustained if all that was asked for was produced and delivered, and the 99th percentile
 of append-to-receive latency stayed under LATENCY_LIMIT_MS. Saturation is the most deliveries a
-second of any step up to the first that was not sustained, that one included.
+second of any step; rates rise until one is not sustained and gives no more than those before.
 """
 
 import statistics
@@ -123,11 +123,12 @@ def ladder(
     fan_out: int,
     said: Callable[[str], None],
 ) -> list[Step]:
-    """Rising rates, until one is not sustained."""
-    steps = []
+    """Rising rates, until one is not sustained and gives no more than those before."""
+    steps: list[Step] = []
     for rate in rates:
+        best = max((one.per_s for one in steps), default=0.0)
         steps.append(step(server, load, rate, seconds, fan_out, said=said))
-        if not steps[-1].sustained:
+        if not steps[-1].sustained and steps[-1].per_s < 1.05 * best:
             break
     return steps
 

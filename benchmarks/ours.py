@@ -29,7 +29,7 @@ from tailrace.events import Draft
 from tailrace.recorder import Ending, Recorder
 
 TICK_S = 0.002
-MOST_AT_ONCE = 5000
+MOST_AT_ONCE = 20_000
 PAD = "x" * 10
 
 

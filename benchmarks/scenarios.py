@@ -19,7 +19,7 @@ from benchmarks.measure import Step, ladder, median, saturation, step
 from benchmarks.servers import SERVERS
 
 RATES = (20, 50, 100, 200, 1_000, 5_000, 10_000, 20_000)
-MANY_RATES = (1_000, 3_000, 10_000, 20_000, 30_000, 40_000, 60_000)
+MANY_RATES = (1_000, 3_000, 10_000, 20_000, 40_000, 80_000, 120_000)
 PYTHON_PEERS = (
     "sse-starlette",
     "fastapi",
@@ -348,7 +348,7 @@ def _append(bench: Bench, name: str, command: list[Any], **row: Any) -> None:
 def slow(bench: Bench, watchers: int = 500) -> None:
     """One watcher in ten reads nothing: what do the others notice?"""
     found: dict[int, list[Step]] = defaultdict(list)
-    for _ in range(max(bench.rounds, 3)):
+    for _ in range(bench.rounds + 2):
         for stalled in (0, 10):
             with bench.serving("tailrace") as ready:
                 if ready is not None:

@@ -305,9 +305,13 @@ TERMINAL = frozenset(name for name, payload in CATALOG.items() if payload.termin
 CONTROL = frozenset(name for name, payload in CATALOG.items() if payload.control)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Draft:
-    """An event that has no place in a log yet."""
+    """An event that has no place in a log yet.
+
+    Not frozen, and neither is Record: that would triple the cost of making one, and one is made
+    for each event. Treat them as immutable.
+    """
 
     type: str
     ts: str

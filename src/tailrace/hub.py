@@ -33,7 +33,7 @@ from tailrace import sse
 from tailrace.clock import Clock
 from tailrace.errors import InvalidPosition
 from tailrace.events import TERMINAL, Record, StreamGap
-from tailrace.log.base import Entry, EventLog, clip
+from tailrace.log.base import PAGE_MAX_BYTES, Entry, EventLog, bytes_of, clip
 
 TICK_S = 1.0  # the grain of heartbeats and lifetimes: one timer for all watchers
 HOT_BYTES = 67_108_864  # of events, for all tails of a hub
@@ -113,7 +113,7 @@ class Batch:
     @cached_property
     def sse(self) -> bytes:
         """The events as Server-Sent Events, joined: one write for all of them."""
-        return b"".join([sse.event_frame(r.seq, r.type, r.json()) for r in self.records])
+        return b"".join([sse.event_frame(r.seq, r.type, r.tail) for r in self.records])
 
     @cached_property
     def ndjson(self) -> bytes:
@@ -190,14 +190,14 @@ class Tail:
         if all(watcher.position == before for watcher in self.watchers):
             self.forget()
         self._records += records
-        size = sum(len(record.tail) for record in records)
+        size = bytes_of(records)
         self._bytes += size
         self._hub.hot_bytes += size
         if len(self._records) > 2 * self._hub.ring:
             # Cut only when twice as long: each event is then moved at most once.
             cut = self._records[: -self._hub.ring]
             del self._records[: len(cut)]
-            size = sum(len(record.tail) for record in cut)
+            size = bytes_of(cut)
             self._bytes -= size
             self._hub.hot_bytes -= size
         elif self._hub.hot_bytes > HOT_BYTES:
@@ -217,7 +217,9 @@ class Tail:
             if not self._records or position + 1 < self._records[0].seq:
                 return self._hub.pages.get((self.entry.execution_id, position))
             start = position + 1 - self._records[0].seq
-            records = clip(self._records[start : start + self._hub.page])
+            records = self._records[start : start + self._hub.page]
+            if self._bytes > PAGE_MAX_BYTES:
+                records = clip(records)
             batch = self._batches[position] = Batch(records)
         return batch
 

@@ -4,7 +4,7 @@ The law of this file: it is exact to the WHATWG HTML standard, section 9.2 ("Ser
 events"), and to nothing else. It knows no event catalog. A stream may be cut into chunks at any
 byte; the same messages come out.
 
-    encode, event_frame, id_frame, comment, retry   messages → bytes
+    encode, event_frame, control_frame, comment, retry   messages → bytes
     Decoder.feed                                     bytes → messages
 
 Why our own: httpx-sse dispatches an empty message at every blank line once an id was seen, so
@@ -36,9 +36,12 @@ def encode(data: str, *, event: str | None = None, id: str | None = None) -> byt
     return f"{head}{lines}\n".encode()
 
 
-def event_frame(seq: int, event: str, json: bytes) -> bytes:
-    """Write one log event: the hot path, for JSON that is known to have no raw line break."""
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, event.encode(), json)
+def event_frame(seq: int, event: str, tail: bytes) -> bytes:
+    """Write one log event: the hot path, for JSON that is known to have no raw line break.
+
+    `tail` is the envelope's JSON from after its id on, as the log keeps it.
+    """
+    return b'id: %d\nevent: %b\ndata: {"id":%d,%b\n\n' % (seq, event.encode(), seq, tail)
 
 
 def control_frame(event: str, json: bytes) -> bytes:

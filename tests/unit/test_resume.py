@@ -11,7 +11,7 @@ from tailrace.events import Event
 
 
 def frame(seq: int, type_: str = "log.line") -> bytes:
-    return sse.event_frame(seq, type_, json.dumps({"id": seq, "type": type_}).encode())
+    return sse.event_frame(seq, type_, json.dumps({"type": type_}).encode()[1:])
 
 
 def control(type_: str, **data: object) -> bytes:

@@ -138,7 +138,7 @@ def test_a_field_cannot_inject_another(field: str, character: str) -> None:
 
 def test_the_hot_path_writes_what_the_general_one_does() -> None:
     json = b'{"id":7,"text":"\\n"}'
-    assert sse.event_frame(7, "log.line", json) == sse.encode(
+    assert sse.event_frame(7, "log.line", b'"text":"\\n"}') == sse.encode(
         json.decode(), event="log.line", id="7"
     )
     assert sse.control_frame("stream.open", json) == sse.encode(json.decode(), event="stream.open")

@@ -237,12 +237,13 @@ def check_batch(drafts: Sequence[Draft]) -> None:
 def encode(execution_id: str, drafts: Sequence[Draft]) -> list[bytes]:
     """Encode a batch: the one time that happens. Raises InvalidEvent or PayloadTooLarge."""
     tails = [draft.encode(execution_id) for draft in drafts]
-    for draft, tail in zip(drafts, tails, strict=True):
-        if len(tail) > EVENT_MAX_BYTES:
-            raise PayloadTooLarge(
-                f"{draft.type} is {len(tail)} bytes; an event holds at most {EVENT_MAX_BYTES}",
-                hint="Store large data elsewhere and put a reference to it in the event.",
-            )
+    largest = max(map(len, tails), default=0)
+    if largest > EVENT_MAX_BYTES:
+        type_ = next(d.type for d, t in zip(drafts, tails, strict=True) if len(t) == largest)
+        raise PayloadTooLarge(
+            f"{type_} is {largest} bytes; an event holds at most {EVENT_MAX_BYTES}",
+            hint="Store large data elsewhere and put a reference to it in the event.",
+        )
     return tails
 
 
@@ -264,6 +265,11 @@ def clip(records: Iterable[Record]) -> list[Record]:
         if size >= PAGE_MAX_BYTES:
             break
     return page
+
+
+def bytes_of(records: Iterable[Record]) -> int:
+    """The size of records, without what writing them out adds."""
+    return sum([len(record.tail) for record in records])
 
 
 def advance(entry: Entry, drafts: Sequence[Draft]) -> Entry:

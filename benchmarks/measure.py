@@ -15,6 +15,7 @@ from benchmarks.harness import Json, LoadGenerator, Server
 
 LATENCY_LIMIT_MS = 1000.0
 DRAIN_S = 2.0
+PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,10 @@ def _produce(
         return int(state["produced"]), seconds
     extra = f"&block={block}" if server.name == "limit" else ""
     server.ask(f"/go?rate={rate}&seconds={seconds}{extra}", "POST")
+    deadline = time.monotonic() + seconds + PATIENCE_S
     while not (done := server.ask("/done"))["done"]:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{server.name} never finished producing at {rate}/s")
         time.sleep(0.02)
     return int(done["produced"]), float(done["seconds"])
 

@@ -30,6 +30,7 @@ from tailrace.recorder import Ending, Recorder
 
 TICK_S = 0.002
 MOST_AT_ONCE = 20_000
+MOST_IN_APPEND = 5_000
 PAD = "x" * 10
 
 
@@ -44,15 +45,21 @@ class Producer:
 
     async def run(self, rate: float, seconds: float, most: int) -> None:
         self.produced, self.done, began = 0, False, time.monotonic()
+        try:
+            await self._produce(rate, seconds, most, began)
+        finally:
+            self.seconds, self.done = time.monotonic() - began, True
+
+    async def _produce(self, rate: float, seconds: float, most: int, began: float) -> None:
+        at_once = min(MOST_AT_ONCE, MOST_IN_APPEND * len(self.ids))
         while (elapsed := time.monotonic() - began) < seconds and self.produced < most:
-            due = min(int(elapsed * rate) - self.produced, MOST_AT_ONCE)
+            due = min(int(elapsed * rate) - self.produced, at_once)
             if due > 0:
                 await self.append(due)
                 self.produced += due
             # Until the next is due, but in steps of a tick where many are: each wake-up costs.
             early = (self.produced + 1) / rate - (time.monotonic() - began)
             await asyncio.sleep(max(early, TICK_S) if early > 0 else 0)
-        self.seconds, self.done = time.monotonic() - began, True
 
     async def append(self, due: int) -> None:
         batches: dict[str, list[Draft]] = defaultdict(list)

@@ -1,0 +1,108 @@
+"""What the hot paths may cost, counted in Python's own instructions: exact, on any machine.
+
+Times are for benchmarks; a count fails the commit that makes a path longer. The bounds are about
+a quarter above what was counted on CPython 3.11; another version may count a little differently.
+"""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tailrace.events import Draft, Record
+from tailrace.hub import Batch, Hub, Position
+from tailrace.log import base
+from tailrace.log.base import Entry
+from tailrace.log.memory import MemoryLog
+from tailrace.testing import FakeClock
+from tailrace.testing.contract import begin
+from tests.unit.test_direct import Socket, stream
+
+
+def instructions(work: Callable[[], object]) -> int:
+    """How many bytecode instructions a call runs, in all the Python functions it calls."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+class Quiet(Socket):
+    """A socket that keeps nothing."""
+
+    __slots__ = ()
+    write: Any = len  # a C function, as a transport's is
+
+
+def records(first: int, count: int) -> list[Record]:
+    return [Record(first + n, "log.line", b'"type":"log.line"}') for n in range(count)]
+
+
+async def per_watcher(events: int, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Instructions for each of a thousand watchers, when some events are pushed at once."""
+    monkeypatch.setattr("tests.unit.test_direct.Socket", Quiet)
+    async with MemoryLog() as log:
+        await begin(log)
+        hub = Hub(log, FakeClock())
+        alone = await stream(hub, 1)
+        tail = hub._tails["X1"]
+        one = instructions(lambda: tail.push(records(2, events)))
+        more = [await stream(hub, 1 + events) for _ in range(1000)]
+        many = instructions(lambda: tail.push(records(2 + events, events)))
+        assert len(tail.watchers) == len(more) + 1
+        assert all(watcher.position == 1 + 2 * events for watcher in tail.watchers)
+        del alone
+    return (many - one) / 1000
+
+
+async def test_a_delivery_is_a_few_dozen_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await per_watcher(1, monkeypatch) <= 55
+
+
+async def test_a_delivery_of_a_hundred_events_costs_what_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Events are joined once for all watchers, never for each."""
+    one, hundred = await per_watcher(1, monkeypatch), await per_watcher(100, monkeypatch)
+    assert hundred <= one + 1
+
+
+def test_writing_an_event_down_is_a_few_dozen_instructions() -> None:
+    drafts = [Draft(type="log.line", ts="t", data={"line": str(n)}) for n in range(1000)]
+    entry = Entry(
+        execution_id="X1", workspace="w", kind="task", flow="f", epoch="e", created_at="t"
+    )
+
+    def append() -> None:
+        base.admit(entry, drafts, expected=None, producer=None, last_batch=0)
+        base.place(0, drafts, base.encode("X1", drafts))
+        base.advance(entry, drafts)
+
+    assert instructions(append) / 1000 <= 105
+
+
+def test_framing_an_event_is_a_few_dozen_instructions() -> None:
+    batch = Batch(records(1, 1000))
+    assert instructions(lambda: batch.sse_chunk) / 1000 <= 32
+    assert instructions(lambda: batch.sse_chunk) <= 5  # once, for everybody
+
+
+def test_the_counter_counts() -> None:
+    def loop() -> None:
+        for _ in range(1000):
+            Position(1)
+
+    assert 3_000 < instructions(loop) < 40_000

@@ -25,8 +25,9 @@ from starlette.routing import Mount, Route
 from tailrace import Settings, Tailrace, events
 from tailrace.cli.serving import server_config, tune_collector
 from tailrace.clock import SystemClock, rfc3339
+from tailrace.endings import Ending
 from tailrace.events import Draft
-from tailrace.recorder import Ending, Recorder
+from tailrace.recorder import Recorder
 
 TICK_S = 0.002
 MOST_AT_ONCE = 20_000

@@ -169,14 +169,14 @@ def latency(bench: Bench, watchers: int = 1_000) -> None:
             top = saturation(ladder(server, load, RATES, 1.0, watchers, bench.say)).per_s
     rate = top / 2 / watchers
     found: dict[str, list[Step]] = defaultdict(list)
-    for _ in range(bench.rounds):
+    for _ in range(bench.rounds + 2):
         for name in ("nchan", "tailrace"):
             with bench.serving(name) as ready:
                 if ready is not None:
                     server, load = ready
                     load.connect(server, watchers)
                     step(server, load, rate, 0.5, watchers)  # warm: the first event grows buffers
-                    found[name].append(step(server, load, rate, 3.0, watchers, said=bench.say))
+                    found[name].append(step(server, load, rate, 2.0, watchers, said=bench.say))
     for name, steps in found.items():
         bench.add(
             "latency",
@@ -185,7 +185,17 @@ def latency(bench: Bench, watchers: int = 1_000) -> None:
             p50_ms=median(one.p50_ms for one in steps),
             p99_ms=median(one.p99_ms for one in steps),
             p999_ms=median(one.p999_ms for one in steps),
+            p99_ratio=_ratio_of_rounds(steps, found["nchan"], "p99_ms"),
         )
+
+
+def _ratio_of_rounds(steps: Sequence[Step], others: Sequence[Step], name: str) -> float:
+    """The median over the rounds of one server's number against another's of the same round.
+
+    A machine whose speed changes from minute to minute changes both alike.
+    """
+    pairs = zip(steps, others, strict=False)
+    return median(getattr(one, name) / max(getattr(two, name), 1e-9) for one, two in pairs)
 
 
 def cpu(bench: Bench) -> None:
@@ -204,6 +214,7 @@ def cpu(bench: Bench) -> None:
             "cpu",
             name,
             cpu_us=median(one.cpu_us for one in steps),
+            cpu_ratio=_ratio_of_rounds(steps, found["nchan"], "cpu_us"),
             events_per_write=median(one.per_read for one in steps),
         )
 
@@ -363,6 +374,7 @@ def slow(bench: Bench, watchers: int = 500) -> None:
             "tailrace",
             stalled_percent=stalled,
             p99_ms=median(one.p99_ms for one in steps),
+            p99_ratio=_ratio_of_rounds(steps, found[0], "p99_ms"),
             missing=sum(one.missing for one in steps),
         )
 

@@ -28,15 +28,28 @@ LAYERS: dict[str, set[str]] = {
     "log.sqlite_file": {"log.memory", "log.base"},
     "log.sqlite": {"log.memory"},  # stores never import each other
     "hub": {"log.memory", "log.sqlite", "flow"},
+    "endings": {"hub", "flow", "log.base", "log.memory", "log.sqlite", "sse", "lines"},
     "recorder": {"hub", "log.memory", "log.sqlite", "flow"},
-    "executor": {"hub", "log.memory", "log.sqlite"},  # hub and executor meet at the log
+    "ambient": {"hub", "log.memory", "log.sqlite", "flow"},
+    "invoke": {"hub", "log.memory", "log.sqlite", "flow", "recorder", "ambient"},
+    "agent": {"hub", "log.memory", "log.sqlite"},
+    "executor": {"hub", "agent", "log.memory", "log.sqlite"},  # hub and executor meet at the log
     "workload": {"hub", "log.memory", "log.sqlite", "flow", "executor"},
     "runtime": {"sse"},
     "http": {"log.memory", "log.sqlite"},
     "api": {"log.memory", "log.sqlite", "hub"},
     "client": {  # never the server
         *("http", "api", "runtime", "executor", "hub", "flow", "recorder", "workload"),
-        *("log.base", "log.memory", "log.sqlite", "log.sqlite_file"),
+        *(
+            "endings",
+            "ambient",
+            "invoke",
+            "agent",
+            "log.base",
+            "log.memory",
+            "log.sqlite",
+            "log.sqlite_file",
+        ),
     },
     "cli": {"log.memory", "log.sqlite", "hub"},
     "testing": {"http", "cli", "client", "runtime", "hub", "log.memory", "log.sqlite"},

@@ -6,11 +6,15 @@ The law of this file: these are the public names. Errors are in `tailrace.errors
 payloads in `tailrace.events`, helpers for tests in `tailrace.testing`.
 """
 
+from tailrace.agent import Result, agent, task
+from tailrace.ambient import chunk, emit, flush, log, progress, step, tool_call, usage
 from tailrace.api import Tailrace
 from tailrace.client import Client, SyncClient
 from tailrace.errors import TailraceError
 from tailrace.events import Event
-from tailrace.flow.build import after, flow, node
+from tailrace.flow.build import flow
+from tailrace.flow.control import after, collect, switch, when
+from tailrace.flow.node import node
 from tailrace.runtime import Run
 from tailrace.settings import Settings
 from tailrace.version import __version__
@@ -18,6 +22,7 @@ from tailrace.version import __version__
 __all__ = [
     "Client",
     "Event",
+    "Result",
     "Run",
     "Settings",
     "SyncClient",
@@ -25,6 +30,19 @@ __all__ = [
     "TailraceError",
     "__version__",
     "after",
+    "agent",
+    "chunk",
+    "collect",
+    "emit",
     "flow",
+    "flush",
+    "log",
     "node",
+    "progress",
+    "step",
+    "switch",
+    "task",
+    "tool_call",
+    "usage",
+    "when",
 ]

@@ -9,8 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from tailrace.errors import InvalidInput
-from tailrace.flow.build import Flow
-from tailrace.runtime import Run, Runtime
+from tailrace.runtime import Run, Runtime, Startable
 from tailrace.settings import Settings
 
 
@@ -31,7 +30,7 @@ class Tailrace(Runtime):
         self,
         store: str | None = None,
         *,
-        flows: Iterable[Flow[Any]] = (),
+        flows: Iterable[Startable] = (),
         settings: Settings | None = None,
     ) -> None:
         settings = settings or Settings()
@@ -41,10 +40,10 @@ class Tailrace(Runtime):
 
     async def start(
         self,
-        flow: str | Flow[Any],
+        flow: str | Startable,
         input: Any = None,  # noqa: A002 - the event's own word
         *,
-        kind: str = "workflow",
+        kind: str | None = None,
         workspace: str = "default",
         idempotency_key: str | None = None,
         deadline_ms: int | None = None,

@@ -79,6 +79,9 @@ class ExecutionQueued(Payload, type="execution.queued"):
     workspace: str = Field(default="default", description="The workspace that owns it.")
     input: Any = Field(default=None, description="The input, as validated.")
     graph: dict[str, Any] | None = Field(default=None, description="The flow's IR.")
+    output_schema: dict[str, Any] | None = Field(
+        default=None, description="JSON Schema of an agent's or task's output; text without one."
+    )
     deadline_ms: int | None = Field(default=None, description="The time it may take in all.")
 
 
@@ -318,12 +321,15 @@ class Draft:
     data: Mapping[str, Any]
     node: str | None = None
     attempt: int = 1
+    encoded: bytes | None = None  # by whoever has encoded it already, for its execution
 
     def encode(self, execution_id: str) -> bytes:
         """Write the envelope from after its id to its end.
 
         Raises InvalidEvent if the data cannot be JSON.
         """
+        if self.encoded is not None:
+            return self.encoded
         envelope: dict[str, Any] = {"type": self.type, "ts": self.ts, "execution_id": execution_id}
         if self.node is not None:
             envelope["node"] = self.node

@@ -5,6 +5,7 @@ before anything that depends on it begins. Every task lives in one task group, s
 flow ends, nothing of it is left.
 
 - A node runs when all its inputs are there: parallel branches need no declaration.
+- A node whose condition is not met, or that needs one that is skipped, is skipped.
 - A streaming node hands each value to every consumer through an edge of `buffer` items and
   waits when one is behind (backpressure); values of a streaming capture go to the log as
   `output.item`, each acknowledged before the next is asked for.
@@ -13,8 +14,8 @@ flow ends, nothing of it is left.
 This module never imports the hub: they meet at the log.
 """
 
-import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from itertools import chain
@@ -22,17 +23,17 @@ from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from pydantic_core import PydanticSerializationError, to_json
 
 from tailrace import events
+from tailrace.ambient import speaking
 from tailrace.clock import Clock, elapsed_ms, within
+from tailrace.endings import Ending, completed, describe, summary
 from tailrace.errors import TailraceError
-from tailrace.flow.build import Call, Flow
+from tailrace.flow.build import Flow
+from tailrace.flow.graph import Call, Ref, case_of
 from tailrace.flow.ir import TRIGGER
-from tailrace.recorder import Ending, Recorder, describe
-
-OUTPUT_MAX_BYTES = 262_144  # a larger output is summarised: the terminal event stays a small one
-PREVIEW_CHARS = 200
+from tailrace.invoke import invoke
+from tailrace.recorder import Recorder
 
 _Send = MemoryObjectSendStream[Any]
 _Receive = MemoryObjectReceiveStream[Any]
@@ -49,37 +50,61 @@ def flow_work(
     return work
 
 
-def summary(value: Any) -> events.OutputSummary:
-    """What an output looks like: its keys, its size and its beginning as JSON."""
-    keys = [str(key) for key in value] if isinstance(value, dict) else []
-    if fields := getattr(type(value), "model_fields", None):
-        keys = list(fields)
-    try:
-        text = to_json(value, inf_nan_mode="null", fallback=_opaque)
-    except (PydanticSerializationError, ValueError, RecursionError):
-        text = to_json(_opaque(value))
-    preview = text[: PREVIEW_CHARS * 4].decode(errors="ignore")[:PREVIEW_CHARS]
-    return events.OutputSummary(keys=keys[:50], size_bytes=len(text), preview=preview)
-
-
-def _opaque(value: Any) -> str:
-    return f"<{type(value).__name__}>"  # between nodes any object may pass; only its name is told
+class _Skipped(Exception):
+    """A node will not run, and neither will what needs it."""
 
 
 class _Slot:
-    """A value that will come, once."""
+    """A value that will come, once, or never."""
 
     def __init__(self) -> None:
         self.ready = anyio.Event()
         self.value: Any = None
+        self.skipped = False
 
     def put(self, value: Any) -> None:
         self.value = value
         self.ready.set()
 
-    async def get(self) -> Any:
+    def skip(self) -> None:
+        self.skipped = True
+        self.ready.set()
+
+    async def get(self, node: str) -> Any:
         await self.ready.wait()
+        if self.skipped:
+            raise _Skipped(f"it needs {node}, which was skipped")
         return self.value
+
+
+class _Outlet:
+    """Where the values of a streaming node go: the log, if it is the capture, and its edges."""
+
+    def __init__(self, running: "_Running", call: Call) -> None:
+        self.running, self.call = running, call
+        self.sends = running.sends[call.id]
+        self.wanted = list(self.sends)
+        self.capture = call.id == running.flow.capture
+        self.count = 0
+
+    async def give(self, value: Any) -> bool:
+        """Hand a value to all; False when nobody wants another."""
+        running, timeout_ms = self.running, self.call.node.options.edge_timeout_ms
+        if self.capture:
+            item = events.OutputItem(index=self.count, value=value)
+            await running.recorder.emit(item, node=self.call.id)
+        for send in tuple(self.wanted):
+            try:
+                await within(running.clock, timeout_ms, partial(send.send, value))
+            except anyio.BrokenResourceError:
+                self.wanted.remove(send)  # that consumer has had enough
+        self.count += 1
+        return bool(self.capture or self.wanted or not self.sends)
+
+    def end(self) -> None:
+        """Only after a good end: after an error the consumers must not take it for one."""
+        for send in self.sends:
+            send.close()
 
 
 class _Running:
@@ -109,25 +134,14 @@ class _Running:
                 receive.close()
             for send in chain.from_iterable(self.sends.values()):
                 send.close()
+        fields: dict[str, Any] = {"total_duration_ms": self.recorder.elapsed_ms()}
         if self.failure:
             node, error = self.failure
-            return events.ExecutionFailed(
-                error=describe(error, node), total_duration_ms=self.recorder.elapsed_ms()
-            )
-        return self._completed()
-
-    def _completed(self) -> Ending:
-        fields: dict[str, Any] = {
-            "total_duration_ms": self.recorder.elapsed_ms(),
-            "node_count": self.completed,
-        }
+            return events.ExecutionFailed(error=describe(error, node), **fields)
+        fields["node_count"] = self.completed
         if self.items is not None:
             return events.ExecutionCompleted(output=None, item_count=self.items, **fields)
-        output = self.done[self.flow.capture].value
-        size = summary(output)
-        if size.size_bytes > OUTPUT_MAX_BYTES:
-            return events.ExecutionCompleted(output=None, output_summary=size, **fields)
-        return events.ExecutionCompleted(output=output, **fields)
+        return completed(self.done[self.flow.capture].value, **fields)
 
     def _open_edges(self) -> None:
         for edge in self.flow.ir.edges:
@@ -136,8 +150,14 @@ class _Running:
                 self.sends[edge.from_].append(send)
                 self.receives[edge.to, edge.param] = receive
 
+    # --- one node -----------------------------------------------------------------------------
+
     async def _node(self, call: Call) -> None:
-        values = await self._values(call)
+        try:
+            values = await self._values(call)
+        except _Skipped as skipped:
+            await self._skip(call, str(skipped))
+            return
         started = self.clock.monotonic()
         attempt = 1
         try:
@@ -145,13 +165,10 @@ class _Running:
                 await self.recorder.emit(events.NodeStarted(), node=call.id, attempt=attempt)
                 self.began[call.id].set()
                 try:
-                    timeout_ms = call.node.options.timeout_ms
-                    value, items = await within(
-                        self.clock, timeout_ms, partial(self._invoke, call, values)
-                    )
+                    value, items = await self._try(call, values, attempt)
                     break
                 except Exception as error:
-                    delay_ms = _retry_delay(call, attempt)
+                    delay_ms = _retry_delay(call, attempt, error)
                     if delay_ms is None:
                         raise
                     retrying = events.NodeRetrying(error=describe(error), delay_ms=delay_ms)
@@ -174,14 +191,24 @@ class _Running:
         self, call: Call, value: Any, items: int | None, end: dict[str, Any], attempt: int
     ) -> None:
         if items is None:
-            completed = events.NodeCompleted(output_summary=summary(value), **end)
+            told = events.NodeCompleted(output_summary=summary(value), **end)
         else:
-            completed = events.NodeCompleted(item_count=items, **end)
-        await self.recorder.emit(completed, node=call.id, attempt=attempt)
+            told = events.NodeCompleted(item_count=items, **end)
+        await self.recorder.emit(told, node=call.id, attempt=attempt)
         self.completed += 1
         if call.id == self.flow.capture:
             self.items = items
         self.done[call.id].put(value)
+
+    async def _skip(self, call: Call, reason: str) -> None:
+        self._close_inputs(call)
+        try:
+            await self.recorder.emit(events.NodeSkipped(reason=reason), node=call.id)
+        except TailraceError as error:
+            self.failure = self.failure or (call.id, error)
+            self.scope.cancel()
+        self.done[call.id].skip()
+        self.began[call.id].set()
 
     async def _fail(self, call: Call, error: Exception, duration_ms: int, attempt: int) -> None:
         with anyio.CancelScope(shield=True):
@@ -198,64 +225,150 @@ class _Running:
         except TailraceError as error:
             self.failure = self.failure or (call.id, error)
 
+    # --- its inputs ---------------------------------------------------------------------------
+
     async def _values(self, call: Call) -> dict[str, Any]:
-        """Wait for the inputs: single values when done, streams when their node began."""
+        """Wait for the inputs: single values when done, streams when their node began.
+
+        Raises _Skipped if a condition is not met or an input will never come.
+        """
+        for guard in call.guards:
+            case = case_of(await self._value(guard.condition), guard.cases)
+            if case != guard.case:
+                name = guard.condition.param or guard.condition.node
+                raise _Skipped(f"{name} is {case}, not {guard.case}")
         for first, then in self.flow.orders:
             if then == call.id:
-                await self.done[first].get()
+                await self.done[first].get(first)
+        if call.cases:
+            case = case_of(await self._value(call.inputs["condition"]), call.cases)
+            taken = call.inputs.get(case)
+            value = call.constants[case] if taken is None else await self._value(taken)
+            return {"taken": value}
         values = dict(call.constants)
         for param, ref in call.inputs.items():
-            if ref.node == TRIGGER:
-                assert ref.param is not None
-                values[param] = self.arguments[ref.param]
-            elif (call.id, param) in self.receives:
+            if (call.id, param) in self.receives:
                 await self.began[ref.node].wait()
+                if self.done[ref.node].skipped:
+                    raise _Skipped(f"it needs {ref.node}, which was skipped")
                 values[param] = self.receives[call.id, param]
             else:
-                values[param] = await self.done[ref.node].get()
+                values[param] = await self._value(ref)
         return values
 
-    async def _invoke(self, call: Call, values: dict[str, Any]) -> tuple[Any, int | None]:
-        """Run one try; returns the output and, for a streaming node, how many values it gave."""
-        fn = call.node.fn
-        if call.node.streaming:
-            return None, await self._stream(call, fn(**values))
-        if inspect.iscoroutinefunction(fn):
-            return await fn(**values), None
-        # A thread cannot be interrupted: a cancel waits for it, so that nothing is left running.
-        return await anyio.to_thread.run_sync(partial(fn, **values)), None
-
-    async def _stream(self, call: Call, generator: AsyncGenerator[Any, None]) -> int:
-        capture = call.id == self.flow.capture
-        wanted = set(self.sends[call.id])
-        count = 0
-        async with aclosing(generator):
-            async for value in generator:
-                if capture:
-                    item = events.OutputItem(index=count, value=value)
-                    await self.recorder.emit(item, node=call.id)
-                for send in tuple(wanted):
-                    try:
-                        await send.send(value)
-                    except anyio.BrokenResourceError:
-                        wanted.discard(send)  # that consumer has had enough
-                count += 1
-                if self.sends[call.id] and not wanted and not capture:
-                    break
-        # Only here: after an error the consumers must not take the end for a good one.
-        for send in self.sends[call.id]:
-            send.close()
-        return count
+    async def _value(self, ref: Ref) -> Any:
+        if ref.node == TRIGGER:
+            assert ref.param is not None
+            return self.arguments[ref.param]
+        return await self.done[ref.node].get(ref.node)
 
     def _close_inputs(self, call: Call) -> None:
         for param in call.inputs:
             if stream := self.receives.get((call.id, param)):
                 stream.close()
 
+    # --- its work -----------------------------------------------------------------------------
 
-def _retry_delay(call: Call, attempt: int) -> int | None:
+    async def _try(
+        self, call: Call, values: dict[str, Any], attempt: int
+    ) -> tuple[Any, int | None]:
+        """Run one try; returns the output and, for a streaming node, how many values it gave."""
+        with speaking(self.recorder, call.id, attempt):
+            work = partial(self._work, call, values)
+            return await within(self.clock, call.node.options.timeout_ms, work)
+
+    async def _work(self, call: Call, values: dict[str, Any]) -> tuple[Any, int | None]:
+        if call.cases:
+            return values["taken"], None
+        if call.mapped and call.streaming:
+            return None, await self._map_stream(call, values)
+        if call.mapped:
+            return await self._map_list(call, values), None
+        if call.streaming:
+            return None, await self._stream(call, values)
+        return await invoke(call.node.fn, values, cpu=call.node.options.cpu), None
+
+    async def _stream(self, call: Call, values: dict[str, Any]) -> int:
+        outlet = _Outlet(self, call)
+        async with aclosing(call.node.fn(**values)) as generator:
+            async for value in generator:
+                if not await outlet.give(value):
+                    break
+        outlet.end()
+        return outlet.count
+
+    async def _map_list(self, call: Call, values: dict[str, Any]) -> list[Any]:
+        """Run a node for each item of a list; the results are in the items' order."""
+        items = list(values[call.mapped or ""])
+        results: list[Any] = [None] * len(items)
+        room = anyio.Semaphore(call.node.options.concurrency)
+        done = 0
+
+        async def one(index: int) -> None:
+            nonlocal done
+            results[index] = await self._item(call, values, index, items[index])
+            room.release()
+            done += 1
+            if done * 100 // len(items) > (done - 1) * 100 // len(items):
+                percent = done * 100 / len(items)
+                self.recorder.post(events.NodeProgress(percent=round(percent, 2)), node=call.id)
+
+        async with anyio.create_task_group() as tasks:
+            for index in range(len(items)):
+                await room.acquire()  # before the task: a long list must not become as many tasks
+                tasks.start_soon(one, index)
+        return results
+
+    async def _map_stream(self, call: Call, values: dict[str, Any]) -> int:
+        """Run a node for each value of a stream; what it gives keeps the values' order."""
+        outlet, concurrency = _Outlet(self, call), call.node.options.concurrency
+        send, receive = anyio.create_memory_object_stream[_Slot](concurrency - 1)
+        source: _Receive = values[call.mapped or ""]
+
+        async def one(slot: _Slot, index: int, value: Any) -> None:
+            slot.put(await self._item(call, values, index, value))
+
+        async def read() -> None:
+            index = 0
+            async with send:
+                async for value in source:
+                    slot = _Slot()
+                    await send.send(slot)  # waits while as many as may are on their way
+                    tasks.start_soon(one, slot, index, value)
+                    index += 1
+
+        async with anyio.create_task_group() as tasks, receive:
+            tasks.start_soon(read)
+            async for slot in receive:
+                if not await outlet.give(await slot.get(call.id)):
+                    tasks.cancel_scope.cancel()
+                    break
+        outlet.end()
+        return outlet.count
+
+    async def _item(self, call: Call, values: dict[str, Any], index: int, item: Any) -> Any:
+        """Run a mapped node for one item, with the tries that it has."""
+        arguments = values | {call.mapped or "": item}
+        attempt = 1
+        while True:
+            try:
+                return await invoke(call.node.fn, arguments, cpu=call.node.options.cpu)
+            except Exception as error:
+                delay_ms = _retry_delay(call, attempt, error)
+                if delay_ms is None:
+                    raise
+                words = f"item {index}: {describe(error).message}; again in {delay_ms} ms"
+                warning = events.WarningEvent(code="item_retried", message=words)
+                self.recorder.post(warning, node=call.id)
+                await self.clock.sleep(delay_ms / 1000)
+                attempt += 1
+
+
+def _retry_delay(call: Call, attempt: int, error: Exception) -> int | None:
     """Milliseconds before the next try, or None if there is none."""
-    retry = call.node.options.retry
-    if retry is None or attempt >= retry.attempts:
+    options = call.node.options
+    retry = options.retry
+    if retry is None or attempt >= retry.attempts or not isinstance(error, options.retry_on):
         return None
-    return round(retry.delay_ms * retry.backoff ** (attempt - 1))
+    jitter = 1 + random.random() * retry.jitter  # noqa: S311 - to spread load, not a secret
+    return round(retry.delay_ms * retry.backoff ** (attempt - 1) * jitter)

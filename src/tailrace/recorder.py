@@ -8,22 +8,30 @@ A cancel comes through the log (`execution.cancelling`), so it reaches the work 
 process it runs, by the same feed that serves watchers.
 """
 
+import asyncio
 import os
 import socket
+import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.from_thread
+import anyio.lowlevel
 
 from tailrace import events
-from tailrace.clock import Clock, elapsed_ms
-from tailrace.errors import ExecutionNotFound, LogSealed, TailraceError, UsageError
-from tailrace.events import Payload, Record, draft
-from tailrace.log.base import Appended, EventLog
+from tailrace.clock import Clock, elapsed_ms, rfc3339
+from tailrace.endings import Ending, describe
+from tailrace.errors import ExecutionNotFound, LogSealed, Overloaded, TailraceError, UsageError
+from tailrace.events import Draft, Payload, Record, check, draft
+from tailrace.log.base import Appended, EventLog, encode
 
-Ending = events.ExecutionCompleted | events.ExecutionFailed
 Terminal = Ending | events.ExecutionCancelled | events.ExecutionTimedOut
 Work = Callable[["Recorder"], Awaitable[Ending]]
+OUTBOX_MAX_EVENTS = 5000  # posted and not yet handed to the store
+OUTBOX_HIGH = 200  # from here on a streaming producer waits
 
 
 def worker_name() -> str:
@@ -31,30 +39,99 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def describe(error: BaseException, node: str | None = None) -> events.Error:
-    """What an event says of an exception: its name or stable code, and its message."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # a task group's wrapping says nothing to a reader
-    name = error.code if isinstance(error, TailraceError) else type(error).__name__
-    fields: dict[str, Any] = {"type": name, "message": str(error) or name}
-    return events.Error(**fields, node=node) if node else events.Error(**fields)
-
-
 class Recorder:
-    """Appends the events of one execution. Each append waits until the log has it."""
+    """Appends the events of one execution, in the order in which it is given them.
+
+    `emit` waits until the log has them; `post` does not: what was posted is appended in the
+    background, or with what is emitted next. Bound: OUTBOX_MAX_EVENTS, then refuse.
+    """
 
     def __init__(self, log: EventLog, clock: Clock, execution_id: str) -> None:
         self.log, self.clock, self.execution_id = log, clock, execution_id
         self.started = clock.monotonic()
+        self.node_count = 0  # of nodes learned live
+        self._names: Counter[str] = Counter()
+        self._outbox: list[Draft] = []
+        self._lock = threading.Lock()  # threads of sync nodes post too
+        self._thread = threading.get_ident()
+        self._posted = anyio.Event()
+        self._loop = asyncio.get_running_loop()
 
     async def emit(self, *payloads: Payload, node: str | None = None, attempt: int = 1) -> Appended:
-        """Append payloads as one batch.
+        """Append payloads as one batch, after what was posted.
 
         Raises LogSealed when the execution has been ended elsewhere, and StoreError.
         """
         now = self.clock.now()
         drafts = [draft(payload, now, node=node, attempt=attempt) for payload in payloads]
-        return await self.log.append(self.execution_id, drafts)
+        return await self.log.append(self.execution_id, [*self._take(), *drafts])
+
+    def post(self, payload: Payload, *, node: str | None = None, attempt: int = 1) -> None:
+        """Hand a payload in without waiting; from any thread.
+
+        Raises InvalidEvent or PayloadTooLarge for one that no log takes, Overloaded when too
+        many wait.
+        """
+        self._put(draft(payload, self.clock.now(), node=node, attempt=attempt))
+
+    def post_custom(
+        self, name: str, data: dict[str, Any], *, node: str | None = None, attempt: int = 1
+    ) -> None:
+        """Hand in an event of the user's own, as `post` does."""
+        type_, ts = f"custom.{name}", rfc3339(self.clock.now())
+        check(type_, data)
+        self._put(Draft(type=type_, ts=ts, data=data, node=node, attempt=attempt))
+
+    def _put(self, made: Draft) -> None:
+        # Encoded here, so that what cannot be an event fails where it was said.
+        made.encoded = encode(self.execution_id, [made])[0]
+        foreign = threading.get_ident() != self._thread
+        if foreign:
+            # A thread cannot be interrupted; this is where it hears of a cancellation.
+            with suppress(RuntimeError, anyio.NoEventLoopError):
+                anyio.from_thread.check_cancelled()
+        with self._lock:
+            if len(self._outbox) >= OUTBOX_MAX_EVENTS:
+                raise Overloaded(
+                    f"{OUTBOX_MAX_EVENTS} events of {self.execution_id} wait for the store",
+                    hint="`await flush()` now and then, where so much is said.",
+                )
+            self._outbox.append(made)
+        if foreign:
+            self._loop.call_soon_threadsafe(lambda: self._posted.set())
+        else:
+            self._posted.set()
+
+    def _take(self) -> list[Draft]:
+        with self._lock:
+            taken, self._outbox = self._outbox, []
+        return taken
+
+    async def flush(self) -> None:
+        """Wait until what was posted is in the log."""
+        if drafts := self._take():
+            await self.log.append(self.execution_id, drafts)
+
+    async def room(self) -> None:
+        """Wait if much was posted: the backpressure of a producer that only posts."""
+        if len(self._outbox) >= OUTBOX_HIGH:
+            await self.flush()
+        else:
+            await anyio.lowlevel.checkpoint()
+
+    async def keep_posting(self) -> None:
+        """Append what is posted, for ever."""
+        while True:
+            await self._posted.wait()
+            self._posted = anyio.Event()
+            await self.flush()
+
+    def new_node(self, name: str) -> str:
+        """Name a node that is learned live: `name`, then `name_2` and so on."""
+        self._names[name] += 1
+        self.node_count += 1
+        count = self._names[name]
+        return name if count == 1 else f"{name}_{count}"
 
     def elapsed_ms(self) -> int:
         """Milliseconds since it was started."""
@@ -87,6 +164,14 @@ class _Stop:
             elif record.type in events.TERMINAL:
                 # Sealed by another process, which took this one for dead: its word stands.
                 self.scope.cancel()
+
+    async def at_outbox(self, recorder: Recorder) -> None:
+        """Append what is posted; what the store refuses of it is the execution's end."""
+        try:
+            await recorder.keep_posting()
+        except TailraceError as error:
+            told = describe(error)
+            self.because(lambda ms: events.ExecutionFailed(error=told, total_duration_ms=ms))
 
     async def at_deadline(self, clock: Clock, deadline_ms: int) -> None:
         await clock.sleep(deadline_ms / 1000)
@@ -125,6 +210,7 @@ async def _watched(recorder: Recorder, work: Work, deadline_ms: int | None, stop
     unwatch = recorder.log.watch(recorder.execution_id, 1, stop.listen)
     try:
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop.at_outbox, recorder)
             if deadline_ms is not None:
                 tasks.start_soon(stop.at_deadline, recorder.clock, deadline_ms)
             ending = await _attempt(recorder, work)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,8 @@ from anyio.abc import TaskGroup
 from pydantic_core import to_jsonable_python
 
 from tailrace import events
+from tailrace.agent import Agent
+from tailrace.ambient import LogHandler
 from tailrace.clock import Clock, SystemClock, rfc3339
 from tailrace.errors import (
     ExecutionExists,
@@ -41,6 +44,7 @@ from tailrace.recorder import Recorder, Work, supervise
 from tailrace.settings import Settings, sqlite_path
 
 _logger = logging.getLogger("tailrace")
+Startable = Flow[Any] | Agent[Any]
 KINDS = ("workflow", "agent", "task", "workload")
 
 
@@ -156,7 +160,7 @@ class Runtime:
         self,
         settings: Settings | None = None,
         *,
-        flows: Iterable[Flow[Any]] = (),
+        flows: Iterable[Startable] = (),
         log: EventLog | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -170,7 +174,7 @@ class Runtime:
             ring=self.settings.ring_events,
             heartbeat_s=self.settings.heartbeat_s,
         )
-        self.flows: dict[str, Flow[Any]] = {}
+        self.flows: dict[str, Startable] = {}
         self._running: dict[str, Run] = {}
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup
@@ -178,10 +182,19 @@ class Runtime:
         for flow in flows:
             self.add(flow)
 
-    def add(self, flow: Flow[Any]) -> None:
-        """Make a flow startable by its name. Raises InvalidRequest for a second of that name."""
+    def add(self, flow: Startable) -> None:
+        """Make a flow, an agent or a task startable by its name.
+
+        Raises InvalidRequest for a second of that name, or on the same route.
+        """
         if self.flows.setdefault(flow.name, flow) is not flow:
             raise InvalidRequest(f"Two flows are called {flow.name!r}")
+        routes = [made.http for made in self.flows.values() if isinstance(made, Flow)]
+        if isinstance(flow, Flow) and flow.http is not None and routes.count(flow.http) > 1:
+            del self.flows[flow.name]
+            raise InvalidRequest(
+                f"route_taken: another flow has {flow.http}", hint="Give each a route of its own."
+            )
 
     async def __aenter__(self) -> Self:
         """Open the log and start the background work. Raises StoreError."""
@@ -192,6 +205,7 @@ class Runtime:
         except BaseException:
             await self._stack.aclose()
             raise
+        self._capture_logging()
         self._tasks.start_soon(self.hub.run)
         self._tasks.start_soon(self._keep_leases)
         self.is_open = True
@@ -213,36 +227,43 @@ class Runtime:
         """Call something when this runtime has closed: what was installed for it goes with it."""
         self._stack.callback(callback)
 
+    def _capture_logging(self) -> None:
+        """Let what is logged inside a run be in its log, for as long as this is open."""
+        handler = LogHandler()
+        logging.getLogger().addHandler(handler)
+        self.at_exit(partial(logging.getLogger().removeHandler, handler))
+
     # --- starting -----------------------------------------------------------------------------
 
     async def start(
         self,
-        flow: str | Flow[Any],
+        flow: str | Startable,
         input: Any = None,  # noqa: A002 - the event's own word
         *,
-        kind: str = "workflow",
+        kind: str | None = None,
         workspace: str = "default",
         idempotency_key: str | None = None,
         deadline_ms: int | None = None,
     ) -> Run:
-        """Start a flow and return at once; its first event is in the log.
+        """Start a flow, an agent or a task and return at once; its first event is in the log.
 
         With an idempotency key, repeating the call gives the first call's execution.
         Raises FlowNotFound, InvalidInput, IdempotencyConflict, Overloaded, StoreError.
         """
-        found = flow if isinstance(flow, Flow) else self._flow(flow)
+        found = self._flow(flow) if isinstance(flow, str) else flow
         arguments = found.arguments(input)
         queued = events.ExecutionQueued(
-            kind=kind,
+            kind=kind or (found.kind if isinstance(found, Agent) else "workflow"),
             flow=found.name,
             workspace=workspace,
             input=to_jsonable_python(arguments, fallback=repr),
-            graph=found.ir.model_dump(by_alias=True, exclude_none=True, mode="json"),
-            deadline_ms=deadline_ms or found.ir.deadline_ms,
+            deadline_ms=deadline_ms or _deadline_ms(found),
+            **_described(found),
         )
-        return await self.begin(queued, flow_work(found, arguments), key=idempotency_key)
+        work = found.work if isinstance(found, Agent) else partial(flow_work, found)
+        return await self.begin(queued, work(arguments), key=idempotency_key)
 
-    def _flow(self, name: str) -> Flow[Any]:
+    def _flow(self, name: str) -> Startable:
         try:
             return self.flows[name]
         except KeyError:
@@ -383,6 +404,17 @@ class Runtime:
 
     def _lease_end(self) -> str:
         return rfc3339(self.clock.now() + timedelta(seconds=self.settings.lease_s))
+
+
+def _deadline_ms(found: Startable) -> int | None:
+    return found.deadline_ms if isinstance(found, Agent) else found.ir.deadline_ms
+
+
+def _described(found: Startable) -> dict[str, Any]:
+    """What the first event says of the code: a flow's graph, an agent's output schema."""
+    if isinstance(found, Agent):
+        return {"output_schema": found.out_schema}
+    return {"graph": found.ir.model_dump(by_alias=True, exclude_none=True, mode="json")}
 
 
 def _keyed_id(workspace: str, key: str) -> str:

@@ -15,9 +15,10 @@ from anyio.abc import ByteReceiveStream, Process
 
 from tailrace import events
 from tailrace.clock import Clock, within
+from tailrace.endings import Ending
 from tailrace.errors import LogSealed
 from tailrace.lines import Line, LineSplitter
-from tailrace.recorder import Ending, Recorder, Work
+from tailrace.recorder import Recorder, Work
 
 KILL_GRACE_MS = 5000
 STRAGGLER_MS = 1000  # how long output of a grandchild is awaited after the command's own end

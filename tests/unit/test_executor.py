@@ -10,8 +10,8 @@ import pytest
 
 from tailrace import Event, after, errors, flow, node
 from tailrace.clock import within
+from tailrace.endings import summary
 from tailrace.events import TERMINAL
-from tailrace.executor import summary
 from tailrace.flow.build import Flow
 from tailrace.lifecycle import ExecutionState, fold
 from tailrace.log.memory import MemoryLog
@@ -337,7 +337,7 @@ async def test_a_failing_node_is_tried_again_with_growing_waits(
 ) -> None:
     tries: list[float] = []
 
-    @node(attempts=3, retry_delay_ms=1000, retry_backoff=2.0)
+    @node(effects="read_only", attempts=3, retry_delay_ms=1000, retry_backoff=2.0)
     async def flaky() -> int:
         tries.append(clock.monotonic())
         if len(tries) < 3:
@@ -361,7 +361,7 @@ async def test_a_failing_node_is_tried_again_with_growing_waits(
 async def test_a_node_that_keeps_failing_fails_after_its_last_try(
     runtime: Runtime, clock: FakeClock
 ) -> None:
-    @node(attempts=2, retry_delay_ms=0)
+    @node(effects="read_only", attempts=2, retry_delay_ms=0)
     async def hopeless() -> int:
         raise OSError("never")
 

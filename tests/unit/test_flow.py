@@ -185,7 +185,7 @@ def test_what_cannot_be_drawn_says_why() -> None:
     draws("stream_mismatch", stream_to_value)
     draws("stream_mismatch", value_to_stream)
     draws("cycle at parse → parse_2", cycle)
-    draws("outputs of nodes", after_trigger)
+    draws("output of a node", after_trigger)
 
 
 def test_a_capture_of_another_flow_is_unreachable() -> None:
@@ -204,7 +204,7 @@ def test_nodes_are_called_in_flows_and_flows_have_routes_like_routes() -> None:
         parse("a")
     with pytest.raises(InvalidFlow, match="POST /path"):
         flow(http="site")(lambda: parse("a"))
-    with pytest.raises(InvalidFlow, match="outputs of nodes"):
+    with pytest.raises(InvalidFlow, match="inside a @flow"):
         after(1, 2)
 
 

@@ -21,9 +21,8 @@ from tailrace.client import Client
 from tailrace.clock import SystemClock
 from tailrace.errors import ExecutionNotFound
 from tailrace.events import Event
-from tailrace.flow.build import Flow
 from tailrace.lifecycle import ExecutionState
-from tailrace.runtime import Run, Runtime
+from tailrace.runtime import Run, Runtime, Startable
 from tailrace.settings import Settings
 from tailrace.workload import command_work
 
@@ -115,7 +114,7 @@ def print_summary(state: ExecutionState) -> None:
 
 
 async def run_flow(
-    settings: Settings, flow: Flow[Any], given: Any, deadline_ms: int | None, view: View
+    settings: Settings, flow: Startable, given: Any, deadline_ms: int | None, view: View
 ) -> int:
     """Run a flow in this process and show it; returns the exit status."""
     async with Runtime(settings, flows=[flow]) as runtime:

@@ -9,6 +9,7 @@ from rich.tree import Tree
 from tailrace.cli import render
 from tailrace.cli.targets import load_flow
 from tailrace.errors import InvalidFlow, TargetNotFound
+from tailrace.flow.build import Flow
 from tailrace.flow.check import check
 from tailrace.flow.draw import dot, mermaid
 from tailrace.flow.ir import FlowIR
@@ -17,7 +18,13 @@ from tailrace.flow.ir import FlowIR
 def load_ir(target: str) -> FlowIR:
     """The graph of a flow, or of a file that holds one. Raises TargetNotFound, InvalidFlow."""
     if not target.endswith(".json"):
-        return load_flow(target).ir
+        found = load_flow(target)
+        if not isinstance(found, Flow):
+            raise InvalidFlow(
+                f"{found.name} is plain code: its nodes are learned while it runs",
+                hint="`tailrace show ID` draws what one execution did.",
+            )
+        return found.ir
     try:
         return FlowIR.model_validate_json(Path(target).read_bytes())
     except OSError as error:

@@ -22,8 +22,8 @@ from tailrace.cli.options import DONE, FAILED
 from tailrace.cli.targets import load_flow
 from tailrace.client import Client
 from tailrace.errors import AddressUnavailable
-from tailrace.flow.build import Flow
 from tailrace.lifecycle import ExecutionState
+from tailrace.runtime import Startable
 from tailrace.settings import Settings
 
 EXIT_SLACK_S = 2.0  # after the drain time, for lifespan shutdown and the store's last commit
@@ -108,12 +108,12 @@ def _protocol() -> Any:
     return HttpProtocol
 
 
-def _server(settings: Settings, flows: Sequence[Flow[Any]]) -> _Server:
+def _server(settings: Settings, flows: Sequence[Startable]) -> _Server:
     app = Tailrace(settings=settings, flows=flows).asgi()
     return _Server(server_config(app, settings), settings)
 
 
-def serve(settings: Settings, flows: Sequence[Flow[Any]]) -> int:
+def serve(settings: Settings, flows: Sequence[Startable]) -> int:
     """Serve until a signal; returns the exit status."""
     listener, settings = _listen(settings)
     server = _server(settings, flows)

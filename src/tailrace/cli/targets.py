@@ -14,10 +14,11 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
+from tailrace.agent import Agent
 from tailrace.errors import TailraceError, TargetNotFound
 from tailrace.flow.build import Flow
+from tailrace.runtime import Startable
 
 
 def examples_folder() -> Path:
@@ -32,22 +33,24 @@ def example_names() -> list[str]:
     return sorted(path.stem for path in examples_folder().glob("*.py"))
 
 
-def load_flows(target: str) -> list[Flow[Any]]:
+def load_flows(target: str) -> list[Startable]:
     """Load every flow that a target names. Raises TargetNotFound and InvalidFlow."""
     place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     module = _load(place)
     if name:
         found = getattr(module, name, None)
-        if not isinstance(found, Flow):
+        if not isinstance(found, Flow | Agent):
             raise TargetNotFound(f"{place} has no flow {name!r}; it has {_names(module)}")
         return [found]
     flows = _flows(module)
     if not flows:
-        raise TargetNotFound(f"{place} has no flow: nothing in it is made by @flow")
+        raise TargetNotFound(
+            f"{place} has no flow: nothing in it is made by @flow, @agent or @task"
+        )
     return flows
 
 
-def load_flow(target: str) -> Flow[Any]:
+def load_flow(target: str) -> Startable:
     """Load the one flow that a target names."""
     flows = load_flows(target)
     if len(flows) > 1:
@@ -56,12 +59,12 @@ def load_flow(target: str) -> Flow[Any]:
     return flows[0]
 
 
-def _flows(module: ModuleType) -> list[Flow[Any]]:
-    return [value for value in vars(module).values() if isinstance(value, Flow)]
+def _flows(module: ModuleType) -> list[Startable]:
+    return [value for value in vars(module).values() if isinstance(value, Flow | Agent)]
 
 
 def _names(module: ModuleType) -> str:
-    names = [name for name, value in vars(module).items() if isinstance(value, Flow)]
+    names = [name for name, value in vars(module).items() if isinstance(value, Flow | Agent)]
     return ", ".join(names) or "none"
 
 

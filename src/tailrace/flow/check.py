@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tailrace.errors import InvalidFlow
+from tailrace.flow.compare import mismatch
 from tailrace.flow.ir import TRIGGER, FlowIR
+
+# Resources whose answers change by themselves.
+NONDETERMINISTIC = frozenset(
+    f"resource::{name}" for name in ("http", "sse", "clock", "random", "llm", "process")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,8 @@ def check(ir: FlowIR) -> list[Problem]:
     problems = list(_names(ir))
     if problems:  # the walks below need edges whose ends exist
         return problems
-    return [*_cycle(ir), *_capture(ir), *_streams(ir)]
+    shape = [*_cycle(ir), *_capture(ir), *_streams(ir)]
+    return [*shape, *_types(ir), *_promises(ir), *([] if shape else _stuck_streams(ir))]
 
 
 def require_valid(ir: FlowIR) -> None:
@@ -83,6 +90,71 @@ def _streams(ir: FlowIR) -> Iterator[Problem]:
         if edge.param is not None and edge.from_ not in streaming and edge.buffer is not None:
             where = f"{edge.from_} → {edge.to}"
             yield Problem("buffer_without_stream", where, f"{edge.from_} is not streaming")
+
+
+def _types(ir: FlowIR) -> Iterator[Problem]:
+    """What a node gives must be what the next one takes, as far as both say."""
+    nodes = {node.id: node for node in ir.nodes}
+    for edge in ir.edges:
+        source, target = nodes[edge.from_], nodes[edge.to]
+        if edge.param is None or edge.from_ == TRIGGER or not source.out_schema:
+            continue
+        taken = ((target.in_schema or {}).get("properties") or {}).get(edge.param)
+        given = source.out_schema
+        if source.map is not None and not source.streaming:
+            given = {"type": "array", "items": given}
+        if target.map is not None and target.map.param == edge.param and edge.buffer is None:
+            taken = {"type": "array", "items": taken or {}}
+        why = taken and mismatch(given, taken)
+        if why:
+            where = f"{edge.from_} → {edge.to}.{edge.param}"
+            yield Problem("type_mismatch", where, why)
+
+
+def _promises(ir: FlowIR) -> Iterator[Problem]:
+    """What a node says of itself must hold together."""
+    for node in ir.nodes:
+        retried = node.retry is not None and node.retry.attempts > 1
+        if retried and node.effects == "effectful" and node.idempotency is None:
+            yield Problem(
+                "effectful_retry",
+                node.id,
+                "a retry may repeat its effects; say effects='read_only' or 'pure', or name the "
+                "idempotency key that makes a second call harmless",
+            )
+        wild = [name for name in node.resources if name in NONDETERMINISTIC]
+        if node.determinism == "strict" and wild:
+            yield Problem(
+                "strict_nondeterministic",
+                node.id,
+                f"{wild[0]} can give another answer each time; a strict node cannot use it",
+            )
+
+
+def _stuck_streams(ir: FlowIR) -> Iterator[Problem]:
+    """Two consumers of one stream, of which one also waits for the other's end.
+
+    The one that waits takes no value, its buffer fills, the stream stops for both: a deadlock.
+    """
+    following = _following(ir)
+    streaming = {node.id for node in ir.nodes if node.streaming}
+    consumers: dict[str, list[str]] = defaultdict(list)
+    for edge in ir.edges:
+        if edge.buffer is not None:
+            consumers[edge.from_].append(edge.to)
+    for source, ends in consumers.items():
+        for first in ends:
+            if first in streaming:  # what it gives comes while it runs
+                continue
+            behind = _reachable(following, first)
+            for then in ends:
+                if then in behind:
+                    yield Problem(
+                        "stream_deadlock",
+                        f"{source} → {first}, {then}",
+                        f"{then} waits for the end of {first} before it takes from {source}, which "
+                        f"waits for {then}",
+                    )
 
 
 def _following(ir: FlowIR) -> dict[str, list[str]]:

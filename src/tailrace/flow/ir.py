@@ -27,12 +27,23 @@ class RetryIR(_Shape):
     attempts: int = Field(default=1, ge=1, description="Tries in all.")
     delay_ms: int = Field(default=1000, ge=0, description="Wait before the second try.")
     backoff: float = Field(default=2.0, ge=1, description="Factor on each further wait.")
+    jitter: float = Field(
+        default=0.0, ge=0, le=1, description="Share by which a wait is longer, at random."
+    )
+    on: tuple[str, ...] = Field(default=("Exception",), description="Errors that are retried.")
 
 
 class IdempotencyIR(_Shape):
     """Why running the node again does no harm."""
 
     key: str | None = Field(default=None, description="What makes two calls the same.")
+
+
+class MapIR(_Shape):
+    """The node runs once for each item of a list, or of a stream."""
+
+    param: str = Field(description="The parameter that takes the item.")
+    concurrency: int = Field(ge=1, description="Items at once.")
 
 
 class NodeIR(_Shape):
@@ -42,6 +53,7 @@ class NodeIR(_Shape):
     kind: NodeKind
     summary: str | None = None
     streaming: bool = Field(default=False, description="It yields many values.")
+    map: MapIR | None = None
     in_schema: Schema | None = Field(default=None, description="JSON Schema of its parameters.")
     out_schema: Schema | None = Field(
         default=None, description="JSON Schema of its output, of one value when streaming."
@@ -62,6 +74,12 @@ class EdgeIR(_Shape):
     param: str | None = Field(default=None, description="The parameter that takes the value.")
     buffer: int | None = Field(
         default=None, ge=0, description="Streaming: values that may wait; 0 hands over directly."
+    )
+    timeout_ms: int | None = Field(
+        default=None, gt=0, description="Streaming: the longest a value may wait for its consumer."
+    )
+    when: str | None = Field(
+        default=None, description="`to` runs only if the value of `from` is this case."
     )
 
 

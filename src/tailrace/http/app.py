@@ -19,9 +19,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
+from tailrace.flow.build import Flow
 from tailrace.http import executions, problems
 from tailrace.http.faces import NDJSON
 from tailrace.http.streams import StreamEndpoint
+from tailrace.http.triggers import TriggerEndpoint
 from tailrace.runtime import Runtime
 from tailrace.version import __version__
 
@@ -53,6 +55,11 @@ def create_app(runtime: Runtime) -> ASGIApp:
     app.include_router(executions.router(runtime))
     app.include_router(executions.health(runtime))
     app.router.routes.append(Route(STREAM, StreamEndpoint(runtime), methods=["GET"]))
+    for flow in runtime.flows.values():
+        if isinstance(flow, Flow) and flow.ir.trigger.path is not None:
+            methods = [flow.ir.trigger.method or "POST"]
+            trigger = Route(flow.ir.trigger.path, TriggerEndpoint(runtime, flow), methods=methods)
+            app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
     _describe_stream(app)
     return _Gate(app, runtime)

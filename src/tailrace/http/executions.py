@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from tailrace import events
+from tailrace.agent import Agent
 from tailrace.errors import ExecutionNotFound, ShuttingDown
+from tailrace.flow.build import Flow
 from tailrace.hub import Position, resolve
 from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
@@ -28,7 +30,9 @@ class Start(BaseModel):
     model_config = ConfigDict(extra="forbid")
     flow: str = Field(description="The flow's name, as the catalog lists it.")
     input: Any = Field(default=None, description="The flow's input; an object.")
-    kind: str = Field(default="workflow", description="`workflow`, `agent` or `task`.")
+    kind: str | None = Field(
+        default=None, description="`workflow`, `agent` or `task`; by default what it is."
+    )
     idempotency_key: str | None = Field(
         default=None, min_length=1, max_length=200, description="Repeating it starts nothing new."
     )
@@ -162,12 +166,27 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/catalog", tags=["server"], summary="Flows and event types")
     async def catalog() -> dict[str, Any]:
-        flows = [f.ir.model_dump(by_alias=True, exclude_none=True) for f in runtime.flows.values()]
+        found = runtime.flows.values()
+        flows = [
+            made.ir.model_dump(by_alias=True, exclude_none=True)
+            for made in found
+            if isinstance(made, Flow)
+        ]
+        agents = [
+            {
+                "name": made.name,
+                "kind": made.kind,
+                "input_schema": made.input_model.model_json_schema(),
+                "output_schema": made.out_schema,
+            }
+            for made in found
+            if isinstance(made, Agent)
+        ]
         types = [
             {"type": name, "terminal": payload.terminal, "control": payload.control}
             for name, payload in events.CATALOG.items()
         ]
-        return {"version": __version__, "flows": flows, "events": types}
+        return {"version": __version__, "flows": flows, "agents": agents, "events": types}
 
     return api
 

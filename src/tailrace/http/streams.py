@@ -83,7 +83,7 @@ class StreamEndpoint:
                 # The standard's way to end a stream for good: EventSource stops on 204.
                 await Response(status_code=204)(scope, receive, send)
             elif request.method == "HEAD":
-                await Response(headers=_headers(wanted.face))(scope, receive, send)
+                await Response(headers=stream_headers(wanted.face))(scope, receive, send)
             else:
                 handed_over = await self._stream(watcher, wanted, scope, receive, send)
         finally:
@@ -100,18 +100,31 @@ class StreamEndpoint:
             watcher.opening.entry.execution_id,
             heartbeat_event=wanted.heartbeat_event,
         )
-        headers = [(k.encode(), v.encode()) for k, v in _headers(wanted.face).items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _write(send, words.preamble(watcher.opening))
+        headers = stream_headers(wanted.face)
         take_over = scope.get("extensions", {}).get(EXTENSION)
-        direct = Direct(self.runtime.hub, watcher, words, follow=wanted.follow)
-        if take_over is not None and take_over(direct):
-            return True
-        await _pump(watcher, words, wanted, receive, send)
+        if take_over is not None:
+            await _begin(watcher, words, headers, send)
+            if take_over(Direct(self.runtime.hub, watcher, words, follow=wanted.follow)):
+                return True
+            headers = {}
+        async with asyncio.TaskGroup() as tasks:
+            listener = tasks.create_task(_listen(watcher, receive))
+            try:
+                await pump(watcher, words, headers, send, follow=wanted.follow)
+            finally:
+                listener.cancel()
         return False
 
 
-def _headers(face: Face) -> dict[str, str]:
+async def _listen(watcher: Watcher, receive: Receive) -> None:
+    """The only reader of `receive`: two would steal the disconnect from each other."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    watcher.wake(Signal.GONE)
+
+
+def stream_headers(face: Face) -> dict[str, str]:
+    """The headers of every stream: nothing on the way may keep or rewrite it."""
     return {
         "content-type": face.media_type,
         "cache-control": "no-cache, no-transform",
@@ -119,25 +132,23 @@ def _headers(face: Face) -> dict[str, str]:
     }
 
 
-async def _pump(
-    watcher: Watcher, words: Words, wanted: Asked, receive: Receive, send: Send
+async def _begin(watcher: Watcher, words: Words, headers: dict[str, str], send: Send) -> None:
+    """The head, and at once the first bytes."""
+    raw = [(k.encode(), v.encode()) for k, v in headers.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
+    await _write(send, words.preamble(watcher.opening))
+
+
+async def pump(
+    watcher: Watcher, words: Words, headers: dict[str, str], send: Send, *, follow: bool = True
 ) -> None:
-    async def listen() -> None:
-        """The only reader of `receive`: two would steal the disconnect from each other."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        watcher.wake(Signal.GONE)
-
-    async with asyncio.TaskGroup() as tasks:
-        listener = tasks.create_task(listen())
-        try:
-            goodbye = await _deliver(watcher, words, wanted, send)
-        finally:
-            listener.cancel()
-    await _write(send, goodbye, more=False)
+    """Stream over plain ASGI to the end, whatever it is; without headers, one that has begun."""
+    if headers:
+        await _begin(watcher, words, headers, send)
+    await _write(send, await _deliver(watcher, words, send, follow=follow), more=False)
 
 
-async def _deliver(watcher: Watcher, words: Words, wanted: Asked, send: Send) -> bytes:
+async def _deliver(watcher: Watcher, words: Words, send: Send, *, follow: bool) -> bytes:
     """Replay and live, one loop: what follows the position, else wait. Returns the goodbye."""
     while True:
         batch = await watcher.read()
@@ -148,7 +159,7 @@ async def _deliver(watcher: Watcher, words: Words, wanted: Asked, send: Send) ->
             if batch.ended:
                 return b""
             continue
-        if not wanted.follow:
+        if not follow:
             return b""
         signal = await watcher.wait()
         if signal is Signal.IDLE:

@@ -1,0 +1,196 @@
+"""What code inside a run can say, from anywhere in it: log, emit, progress, chunk, tool, step.
+
+The law of this file: inside a run each call becomes an event of that run, in the order of the
+calls; outside of one it does nothing, so that code which speaks can be tested without one.
+
+Nothing here waits for the store: events are in the log before anything that the run does later is
+(its next node, its end), and `await flush()` waits for that. A run that speaks faster than its
+store takes it is refused (`Overloaded`) at OUTBOX_MAX_EVENTS, never silently cut.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+
+from tailrace import events
+from tailrace.clock import elapsed_ms
+from tailrace.endings import describe, summary
+from tailrace.recorder import Recorder
+
+_LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO, "info"))
+
+
+class Voice:
+    """Who speaks: an execution, or one node of it."""
+
+    def __init__(self, recorder: Recorder, node: str | None = None, attempt: int = 1) -> None:
+        self.recorder, self.node, self.attempt = recorder, node, attempt
+        self.text_length = 0
+        self.tool_calls = 0
+
+    def say(self, payload: events.Payload) -> None:
+        """Hand a payload in."""
+        self.recorder.post(payload, node=self.node, attempt=self.attempt)
+
+    def custom(self, name: str, data: dict[str, Any]) -> None:
+        """Hand in an event of the user's own."""
+        self.recorder.post_custom(name, data, node=self.node, attempt=self.attempt)
+
+
+_voice: ContextVar[Voice | None] = ContextVar("tailrace_voice", default=None)
+
+
+@contextmanager
+def speaking(recorder: Recorder, node: str | None = None, attempt: int = 1) -> Iterator[Voice]:
+    """Let what is called in this block speak for a run, or for a node of it."""
+    voice = Voice(recorder, node, attempt)
+    token = _voice.set(voice)
+    try:
+        yield voice
+    finally:
+        _voice.reset(token)
+
+
+def log(line: str, *, level: str = "info", source: str = "run") -> None:
+    """Write a line into the run's log; a text with line breaks becomes several lines."""
+    if voice := _voice.get():
+        for part in line.splitlines() or [""]:
+            voice.say(events.LogLine(line=part, level=level, source=source))
+
+
+def emit(name: str, **data: Any) -> None:
+    """Write an event of your own: `emit("order.paid", total=3)` is `custom.order.paid`.
+
+    Raises InvalidEvent for a name or data that no event can have.
+    """
+    if voice := _voice.get():
+        voice.custom(name, data)
+
+
+def progress(
+    fraction: float | None = None, message: str | None = None, *, eta_ms: int | None = None
+) -> None:
+    """Say how far it is: 0.4 is 40 %. Inside a node it is the node's progress."""
+    voice = _voice.get()
+    if voice is None:
+        return
+    percent = None if fraction is None else round(min(max(fraction, 0.0), 1.0) * 100, 2)
+    if voice.node is not None:
+        voice.say(events.NodeProgress(percent=percent, message=message))
+    else:
+        voice.say(events.ExecutionProgress(percent=percent, message=message, eta_ms=eta_ms))
+
+
+def chunk(text: str) -> None:
+    """Write a piece of generated text. An empty one says nothing."""
+    voice = _voice.get()
+    if voice is not None and text:
+        voice.say(events.LlmChunk(text=text, offset=voice.text_length))
+        voice.text_length += len(text)
+
+
+def usage(input_tokens: int | None = None, output_tokens: int | None = None) -> None:
+    """Say how many tokens a model used."""
+    if voice := _voice.get():
+        voice.say(events.LlmUsage(input_tokens=input_tokens, output_tokens=output_tokens))
+
+
+class ToolUse:
+    """A call of a tool, until the block ends: set `output`."""
+
+    output: Any = None
+
+
+@contextmanager
+def tool_call(name: str, input: Any = None) -> Iterator[ToolUse]:  # noqa: A002 - the event's own word
+    """Tell of a tool's call, and of its result when the block ends.
+
+        with tool_call("search", {"query": q}) as call:
+            call.output = await search(q)
+
+    An exception is told as the result's error, and goes on.
+    """
+    use, voice = ToolUse(), _voice.get()
+    if voice is None:
+        yield use
+        return
+    voice.tool_calls += 1
+    call_id = f"{voice.node or 'run'}-{voice.tool_calls}"
+    clock = voice.recorder.clock
+    began = clock.monotonic()
+    voice.say(events.ToolCall(call_id=call_id, name=name, input=input))
+    error: events.Error | None = None
+    try:
+        yield use
+    except Exception as raised:
+        error = describe(raised)
+        raise
+    finally:
+        result: dict[str, Any] = {"output": use.output} if error is None else {"error": error}
+        took = elapsed_ms(clock, began)
+        voice.say(events.ToolResult(call_id=call_id, name=name, duration_ms=took, **result))
+
+
+class Step:
+    """A step of a run, until the block ends: set `output` for its summary."""
+
+    output: Any = None
+
+
+@asynccontextmanager
+async def step(name: str) -> AsyncIterator[Step]:
+    """Make a block a node of the run; a second one of that name is `name_2`.
+
+    An exception ends the node as failed and goes on, a cancellation as cancelled. Nodes of plain
+    code are learned live: each appears in the graph when it starts.
+    """
+    made, outer = Step(), _voice.get()
+    if outer is None:
+        yield made
+        return
+    recorder = outer.recorder
+    node, began = recorder.new_node(name), recorder.clock.monotonic()
+    await recorder.emit(events.NodeStarted(), node=node)
+    end: events.Payload | None = None
+    try:
+        with speaking(recorder, node):
+            yield made
+    except Exception as error:
+        took = elapsed_ms(recorder.clock, began)
+        end = events.NodeFailed(error=describe(error), duration_ms=took)
+        raise
+    except anyio.get_cancelled_exc_class():
+        end = events.NodeCancelled(duration_ms=elapsed_ms(recorder.clock, began))
+        raise
+    finally:
+        if end is None:
+            took = elapsed_ms(recorder.clock, began)
+            told = None if made.output is None else summary(made.output)
+            end = events.NodeCompleted(duration_ms=took, output_summary=told)
+        recorder.post(end, node=node)
+
+
+async def flush() -> None:
+    """Wait until what was said is in the log."""
+    if voice := _voice.get():
+        await voice.recorder.flush()
+
+
+class LogHandler(logging.Handler):
+    """Takes what is logged by the standard library's `logging` inside a run into its log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; it never raises, as logging promises."""
+        voice = _voice.get()
+        if voice is None or record.name.partition(".")[0] == "tailrace":
+            return
+        try:
+            level = next((name for least, name in _LEVELS if record.levelno >= least), "debug")
+            for line in self.format(record).splitlines():
+                voice.say(events.LogLine(line=line, level=level, source=record.name))
+        except Exception:  # noqa: BLE001 - a log line must not end the run that writes it
+            self.handleError(record)

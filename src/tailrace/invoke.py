@@ -1,0 +1,66 @@
+"""One call of a function: awaited, in a worker thread, or in a process of its own.
+
+The law of this file: whatever way it runs, a cancellation reaches it, and when this returns
+nothing of it is left running.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_process
+
+
+async def invoke(fn: Callable[..., Any], values: dict[str, Any], *, cpu: bool = False) -> Any:
+    """Call a function with keyword arguments and return what it returns.
+
+    A thread cannot be interrupted: a cancellation waits for it, or for its next `log`, `emit` or
+    `progress`, which raise in it. A process is killed.
+    """
+    if inspect.iscoroutinefunction(fn):
+        return await fn(**values)
+    if cpu:
+        place = _place(fn)
+        return await anyio.to_process.run_sync(_in_process, place, values, cancellable=True)
+    return await anyio.to_thread.run_sync(partial(fn, **values))
+
+
+def _place(fn: Callable[..., Any]) -> tuple[str, str, str]:
+    """Where another process finds a function: its module, the module's file, its name there."""
+    module = sys.modules[fn.__module__]
+    name = fn.__module__
+    if name == "__main__" and (spec := getattr(module, "__spec__", None)) is not None:
+        name = spec.name
+    return name, str(getattr(module, "__file__", "")), fn.__qualname__
+
+
+def _in_process(place: tuple[str, str, str], values: dict[str, Any]) -> Any:
+    """In the other process: find the function, which its module knows as a node, and call it."""
+    module_name, file, name = place
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError:
+        found = _load(module_name, file)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return getattr(found, "fn", found)(**values)
+
+
+def _load(name: str, file: str) -> Any:
+    """Load a module from its file: a flow's file need not be importable by a name."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{name} cannot be loaded from {file}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(Path(file).parent))
+    spec.loader.exec_module(module)
+    return module

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.harness import Json, LoadGenerator, Server
 
 LATENCY_LIMIT_MS = 1000.0
-DRAIN_S = 2.0
+DRAIN_S = 1.5
 PATIENCE_S = 30.0
 
 

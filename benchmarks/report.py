@@ -100,6 +100,8 @@ def targets(bench: Bench) -> list[Target]:
         Target("memory of an idle watcher", got("idle", "tailrace", "kb_per_watcher"),
                10, False, "kB"),
         Target("5,000 connects, all streaming", got("storm", "tailrace", "seconds"), 3, False, "s"),
+        Target("a node that does nothing, with SQLite (issue 4)",
+               got("overhead", "tailrace", "us_per_node"), 200, False, "µs"),
         Target("p99 of fast watchers with 10 % stalled, against none stalled",
                slow.get(10), 1.1, False, "×"),
     ]  # fmt: skip

@@ -12,13 +12,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import HERE, SERVER_CPU, LoadGenerator, Server, Unavailable, venv
 from benchmarks.measure import Step, ladder, median, saturation, step
 from benchmarks.servers import SERVERS
 
-RATES = (20, 50, 100, 200, 1_000, 5_000, 10_000, 20_000)
+RATES = (20, 50, 100, 200, 1_000, 5_000, 20_000)
 MANY_RATES = (1_000, 3_000, 10_000, 20_000, 40_000, 80_000, 120_000)
 PYTHON_PEERS = (
     "sse-starlette",
@@ -391,6 +392,29 @@ def first(bench: Bench) -> None:
                 bench.add("first", name, p50_ms=answer["p50_ms"], p99_ms=answer["p99_ms"])
 
 
+def overhead(bench: Bench, nodes: int = 1_000) -> None:
+    """A chain of 1,000 nodes that do nothing: what an engine adds to each."""
+    found: dict[str, list[float]] = defaultdict(list)
+    programs: list[list[Any]] = [[sys.executable, HERE / "chain.py"]]
+    try:
+        programs.append([venv("dbos"), HERE / "peers" / "chain_dbos.py"])
+    except Unavailable as error:
+        bench.missing["dbos"] = str(error)
+    for _ in range(bench.rounds):
+        for program in programs:
+            command = ["taskset", "-c", SERVER_CPU, *program, str(nodes)]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["?"])[-1]
+                bench.missing[f"{Path(program[1]).name}"] = reason
+                continue
+            for name, micros in json.loads(done.stdout.strip().splitlines()[-1]).items():
+                found[name].append(micros)
+    for name, listed in found.items():
+        bench.say(f"  {name}: {median(listed):,.1f} µs a node")
+        bench.add("overhead", name, us_per_node=median(listed))
+
+
 def soak(bench: Bench) -> None:
     """100 executions, 2 watchers each, 2,000 events a second: is anything lost, does it grow?"""
     with bench.serving("tailrace", 100) as ready:
@@ -427,6 +451,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "slow": slow,
     "first": first,
     "text": text,
+    "overhead": overhead,
     "sizes": sizes,
     "soak": soak,
 }

@@ -36,10 +36,11 @@ LAYERS: dict[str, set[str]] = {
     "executor": {"hub", "agent", "log.memory", "log.sqlite"},  # hub and executor meet at the log
     "workload": {"hub", "log.memory", "log.sqlite", "flow", "executor"},
     "runtime": {"sse"},
-    "http": {"log.memory", "log.sqlite"},
+    "report": {"log.memory", "log.sqlite", "hub", "flow", "executor", "agent"},
+    "http": {"log.memory", "log.sqlite", "report"},
     "api": {"log.memory", "log.sqlite", "hub"},
     "client": {  # never the server
-        *("http", "api", "runtime", "executor", "hub", "flow", "recorder", "workload"),
+        *("http", "api", "report", "runtime", "executor", "hub", "flow", "recorder", "workload"),
         *(
             "endings",
             "ambient",

@@ -4,11 +4,13 @@ The law of this file: a façade adds convenience, never behaviour.
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from starlette.types import ASGIApp
 
 from tailrace.errors import InvalidInput
+from tailrace.report import Reported, execution
 from tailrace.runtime import Run, Runtime, Startable
 from tailrace.settings import Settings
 
@@ -62,6 +64,34 @@ class Tailrace(Runtime):
             kind=kind,
             workspace=workspace,
             idempotency_key=idempotency_key,
+            deadline_ms=deadline_ms,
+        )
+
+    def execution(
+        self,
+        name: str,
+        *,
+        kind: str = "task",
+        input: Any = None,  # noqa: A002 - the event's own word
+        workspace: str = "default",
+        deadline_ms: int | None = None,
+    ) -> AbstractAsyncContextManager[Reported]:
+        """Report your own code as an execution, for as long as a block lasts.
+
+            async with tailrace.execution("import") as run:
+                run.log("starting")
+                async with run.node("fetch"):
+                    ...
+
+        Leaving the block ends the execution: well, or with the block's exception. If it is
+        cancelled from outside, the block is, and ExecutionCancelled is raised.
+        """
+        return execution(
+            self,
+            name,
+            kind=kind,
+            input=input,
+            workspace=workspace,
             deadline_ms=deadline_ms,
         )
 

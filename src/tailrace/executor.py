@@ -176,7 +176,7 @@ class _Running:
                     await self.clock.sleep(delay_ms / 1000)
                     attempt += 1
             end = {"duration_ms": elapsed_ms(self.clock, started)}
-            await self._complete(call, value, items, end, attempt)
+            self._complete(call, value, items, end, attempt)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 cancelled = events.NodeCancelled(duration_ms=elapsed_ms(self.clock, started))
@@ -187,14 +187,15 @@ class _Running:
         finally:
             self._close_inputs(call)
 
-    async def _complete(
+    def _complete(
         self, call: Call, value: Any, items: int | None, end: dict[str, Any], attempt: int
     ) -> None:
         if items is None:
             told = events.NodeCompleted(output_summary=summary(value), **end)
         else:
             told = events.NodeCompleted(item_count=items, **end)
-        await self.recorder.emit(told, node=call.id, attempt=attempt)
+        # Not awaited: whatever depends on it begins by emitting, and that takes this along.
+        self.recorder.post(told, node=call.id, attempt=attempt)
         self.completed += 1
         if call.id == self.flow.capture:
             self.items = items

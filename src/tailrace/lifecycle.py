@@ -222,6 +222,15 @@ class ExecutionState:
         raise error(message, execution_id=self.id, **end)
 
 
+def outcome(end: Event) -> Any:
+    """Return the output that a terminal event tells of, or raise the ExecutionError that it is."""
+    data = dict(end.data)
+    ended = ExecutionState(id=end.execution_id, status=status_after(end.type), end=data)
+    ended.output, ended.error = data.get("output"), data.get("error")
+    ended.raise_for_end()
+    return ended.output
+
+
 def fold(events: Iterable[Event], state: ExecutionState | None = None) -> ExecutionState:
     """Fold events, in order, into a state; raises IllegalTransition where one cannot follow."""
     state = state or ExecutionState()

@@ -64,6 +64,9 @@ class Recorder:
         """
         now = self.clock.now()
         drafts = [draft(payload, now, node=node, attempt=attempt) for payload in payloads]
+        # First: what no log takes must not take with it what was posted before.
+        for made, encoded in zip(drafts, encode(self.execution_id, drafts), strict=True):
+            made.encoded = encoded
         return await self.log.append(self.execution_id, [*self._take(), *drafts])
 
     def post(self, payload: Payload, *, node: str | None = None, attempt: int = 1) -> None:
@@ -124,6 +127,9 @@ class Recorder:
         while True:
             await self._posted.wait()
             self._posted = anyio.Event()
+            # What is emitted in the meantime takes it along, and one commit serves both.
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
             await self.flush()
 
     def new_node(self, name: str) -> str:

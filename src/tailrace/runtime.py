@@ -38,7 +38,7 @@ from tailrace.events import Event, draft
 from tailrace.executor import flow_work
 from tailrace.flow.build import Flow
 from tailrace.hub import Hub, Position, Signal
-from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, status_after
+from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_after
 from tailrace.log.base import Entry, EventLog, Opening
 from tailrace.recorder import Recorder, Work, supervise
 from tailrace.settings import Settings, sqlite_path
@@ -122,6 +122,10 @@ class Run:
 
         Raises StoreError if the log could not take the end. A cancelled wait stops nothing.
         """
+        await self._ended()
+        return await self._runtime.view(self.id)
+
+    async def _ended(self) -> None:
         if self._here is None:
             entry = await self._runtime.log.entry(self.id)
             async for _ in self.follow(max(entry.head - 1, 0)):
@@ -130,16 +134,16 @@ class Run:
             await self._here.wait()
         if self._error is not None:
             raise self._error
-        return await self._runtime.view(self.id)
 
     async def result(self) -> Any:
         """Wait for the end and return the output (null for one that streamed).
 
         Raises the ExecutionError that says how it ended otherwise.
         """
-        state = await self.wait()
-        state.raise_for_end()
-        return state.output
+        await self._ended()
+        log = self._runtime.log
+        head = (await log.entry(self.id)).head
+        return outcome((await log.read(self.id, head - 1, 1))[0].event())
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.result().__await__()

@@ -114,7 +114,12 @@ def print_summary(state: ExecutionState) -> None:
 
 
 async def run_flow(
-    settings: Settings, flow: Startable, given: Any, deadline_ms: int | None, view: View
+    settings: Settings,
+    flow: Startable,
+    given: Any,
+    deadline_ms: int | None,
+    limit: int | None,
+    view: View,
 ) -> int:
     """Run a flow in this process and show it; returns the exit status."""
     async with Runtime(settings, flows=[flow]) as runtime:
@@ -122,11 +127,19 @@ async def run_flow(
         _say(f"execution {run.id}")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_on_signal, run)
+            items, limited = 0, False
             with view:
                 async for event in run.follow():
+                    items += event.type == "output.item"
+                    if limit is not None and items > limit and event.type == "output.item":
+                        continue  # given between the last that was wanted and the stop
                     view.show(event)
+                    if items == limit and not limited:
+                        limited = True
+                        await run.cancel(by="terminal", reason=f"--limit {limit}")
             tasks.cancel_scope.cancel()
-        return status_exit((await run.wait()).status)
+        status = (await run.wait()).status
+        return DONE if limited and status == "cancelled" else status_exit(status)
 
 
 async def run_command(settings: Settings, command: Sequence[str], name: str | None) -> int:

@@ -86,13 +86,14 @@ def cli() -> None:
     epilog=_examples(
         "tailrace run etl",
         'tailrace run flows.py:report --input \'{"day": "2026-01-31"}\'',
-        "tailrace run s2_site --stream",
+        "tailrace run s2_site --stream --limit 3",
         "tailrace run etl --json | jq .type",
     )
 )
 @click.argument("target", type=_Target())
 @click.option("--input", "input_", metavar="JSON|@FILE", help="The flow's input, an object.")
 @click.option("--stream", is_flag=True, help="Print events as they come instead of a tree.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop it after this many values.")
 @click.option("--deadline-ms", type=click.IntRange(min=1), help="Stop it after this long.")
 @_json
 @settings_options("store", "durability")
@@ -100,18 +101,19 @@ def run(
     target: str,
     input_: str | None,
     stream: bool,
+    limit: int | None,
     deadline_ms: int | None,
     as_json: bool,
     settings: Settings,
 ) -> None:
     """Run TARGET's flow here and show it live; others can follow it while it runs.
 
-    Ctrl-C cancels it. Exit status: 0 completed, 1 failed, 130 cancelled.
+    Ctrl-C cancels it. Exit status: 0 completed, or stopped by --limit, 1 failed, 130 cancelled.
     """
     flow = load_flow(target)
     given = _input(input_)
     view = follow.view_for(as_json=as_json, stream=stream)
-    sys.exit(run_async(lambda: follow.run_flow(settings, flow, given, deadline_ms, view)))
+    sys.exit(run_async(lambda: follow.run_flow(settings, flow, given, deadline_ms, limit, view)))
 
 
 def _input(text: str | None) -> Any:

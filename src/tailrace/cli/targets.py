@@ -51,8 +51,11 @@ def load_flows(target: str) -> list[Startable]:
 
 
 def load_flow(target: str) -> Startable:
-    """Load the one flow that a target names."""
+    """Load the one flow that a target names: where a file has several, the one of its name."""
     flows = load_flows(target)
+    named = [flow for flow in flows if flow.name == Path(target).stem]
+    if len(flows) > 1 and len(named) == 1:
+        return named[0]
     if len(flows) > 1:
         names = ", ".join(f"{target}:{flow.name}" for flow in flows)
         raise TargetNotFound(f"{target} has several flows", hint=f"Name one: {names}")

@@ -76,10 +76,9 @@ class TriggerEndpoint:
                 size += len(to_json(event.data["value"]))
             if len(items) > COLLECT_MAX_ITEMS or size > COLLECT_MAX_BYTES:
                 await run.cancel(by="tailrace", reason="too much to collect for one answer")
-                raise PayloadTooLarge(
-                    f"{self.flow.name} gives more than one answer holds",
-                    hint="Ask for it as a stream: Accept: text/event-stream.",
-                )
+                hint = "Ask for it as a stream: Accept: text/event-stream."
+                words = f"{self.flow.name} gives more than one answer holds"
+                return problem(PayloadTooLarge(words, hint=hint))
         state = await run.wait()
         try:
             state.raise_for_end()

@@ -1,0 +1,1 @@
+"""Files that only type-check: `make check` is their test."""

@@ -15,7 +15,7 @@ from benchmarks.harness import Json, LoadGenerator, Server
 
 LATENCY_LIMIT_MS = 1000.0
 DRAIN_S = 1.5
-PATIENCE_S = 30.0
+PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _produce(
     deadline = time.monotonic() + seconds + PATIENCE_S
     while not (done := server.ask("/done"))["done"]:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{server.name} never finished producing at {rate}/s")
+            break  # so far behind that it does not get to its own clock: not sustained
         time.sleep(0.02)
     return int(done["produced"]), float(done["seconds"])
 

@@ -20,6 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "settings": set(),
     "events": set(),
     "sse": {"events"},
+    "filters": {"sse"},
     "lines": {"events", "sse"},
     "flow": {"clock", "events", "sse"},
     "lifecycle": {"flow", "clock"},

@@ -75,8 +75,15 @@ class Opening:
         return self.entry.sealed and self.resumed and self.after >= self.entry.head
 
 
-def resolve(entry: Entry, asked: Position | None) -> Opening:
-    """Decide where to start. What the log cannot give is a gap that is said, never silence."""
+def resolve(entry: Entry, asked: Position | None, newest: int | None = None) -> Opening:
+    """Decide where to start. What the log cannot give is a gap that is said, never silence.
+
+    With `newest`, who names no position begins that many events before the head.
+    """
+    if asked is None and newest is not None:
+        # Of a log that has ended at least the end: nothing else would ever come.
+        newest = max(newest, 1) if entry.sealed else newest
+        return Opening(entry, max(entry.head - newest, entry.floor - 1), resumed=False)
     if asked is None:
         return Opening(entry, entry.floor - 1, resumed=False, gap=_trimmed(entry, 0))
     if asked.epoch not in (None, entry.epoch):
@@ -109,6 +116,7 @@ class Batch:
         self.gap = gap
         self.last = records[-1].seq if records else 0
         self.ended = bool(records) and records[-1].type in TERMINAL
+        self.forms: dict[object, bytes] = {}  # of filtered streams, each made once
 
     @cached_property
     def sse(self) -> bytes:
@@ -132,8 +140,11 @@ class Batch:
 
 
 def chunk(data: bytes) -> bytes:
-    """Frame bytes as one chunk of the chunked coding (RFC 9112, section 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    """Frame bytes as one chunk of the chunked coding (RFC 9112, section 7.1); nothing as nothing.
+
+    An empty chunk would end the response.
+    """
+    return data and b"%x\r\n%b\r\n" % (len(data), data)
 
 
 _EMPTY = Batch(())
@@ -364,10 +375,16 @@ class Hub:
         return sum(len(tail.watchers) for tail in self._tails.values())
 
     async def open(
-        self, execution_id: str, asked: Position | None = None, *, lifetime_s: float = math.inf
+        self,
+        execution_id: str,
+        asked: Position | None = None,
+        *,
+        newest: int | None = None,
+        lifetime_s: float = math.inf,
     ) -> Watcher:
-        """Stand at a position of a log, from the beginning if none is asked for.
+        """Stand at a position of a log.
 
+        If none is asked for: at the beginning, or before the `newest` events.
         After `lifetime_s`, shortened at random to 80-100 %, the watcher is told EXPIRED. The
         caller must `close` it.
 
@@ -380,7 +397,9 @@ class Hub:
             entry = tail.entry  # ten thousand idle watchers share one
         # The jitter keeps streams that began together, after a deploy, from ending together.
         lifetime = lifetime_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
-        watcher = Watcher(self, tail, resolve(entry, asked), self.clock.monotonic() + lifetime)
+        watcher = Watcher(
+            self, tail, resolve(entry, asked, newest), self.clock.monotonic() + lifetime
+        )
         tail.watchers.add(watcher)
         if self.closing:
             watcher.wake(Signal.CLOSING)
@@ -388,10 +407,10 @@ class Hub:
 
     @asynccontextmanager
     async def watch(
-        self, execution_id: str, asked: Position | None = None, *, lifetime_s: float = math.inf
+        self, execution_id: str, asked: Position | None = None, *, newest: int | None = None
     ) -> AsyncIterator[Watcher]:
         """`open` a watcher for a block; however the block is left, nothing of it stays."""
-        watcher = await self.open(execution_id, asked, lifetime_s=lifetime_s)
+        watcher = await self.open(execution_id, asked, newest=newest)
         try:
             yield watcher
         finally:

@@ -36,6 +36,7 @@ from tailrace.errors import (
 )
 from tailrace.events import Event, draft
 from tailrace.executor import flow_work
+from tailrace.filters import Filter, parse
 from tailrace.flow.build import Flow
 from tailrace.hub import Hub, Position, Signal
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_after
@@ -66,8 +67,18 @@ def open_log(settings: Settings) -> EventLog:
 class Follow:
     """The events of an execution, to its end: an async iterator that knows its `position`."""
 
-    def __init__(self, hub: Hub, execution_id: str, after: str | int | None, *, live: bool) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        execution_id: str,
+        after: str | int | None,
+        *,
+        live: bool,
+        wanted: Filter | None = None,
+        newest: int | None = None,
+    ) -> None:
         self._hub, self._execution_id, self._live = hub, execution_id, live
+        self._wanted, self._newest = wanted, newest
         self._asked = None if after is None else Position.parse(str(after))
         self._events = self._run()
         self.position: str | None = None if after is None else str(after)
@@ -83,7 +94,8 @@ class Follow:
         await self._events.aclose()
 
     async def _run(self) -> AsyncGenerator[Event, None]:
-        async with self._hub.watch(self._execution_id, self._asked) as watcher:
+        hub, wanted = self._hub, self._wanted
+        async with hub.watch(self._execution_id, self._asked, newest=self._newest) as watcher:
             epoch = watcher.opening.entry.epoch
             if watcher.opening.gap:
                 yield _control(watcher.opening.gap, self._execution_id)
@@ -95,7 +107,8 @@ class Follow:
                     yield _control(batch.gap, self._execution_id)
                 for record in batch.records:
                     self.position = f"{record.seq}@{epoch}"
-                    yield record.event()
+                    if wanted is None or wanted.chooses(record):
+                        yield record.event()
                 if batch.ended:
                     return
                 if not batch.records and not self._live:
@@ -326,16 +339,27 @@ class Runtime:
     # --- looking ------------------------------------------------------------------------------
 
     def follow(
-        self, execution_id: str, after: str | int | None = None, *, live: bool = True
+        self,
+        execution_id: str,
+        after: str | int | None = None,
+        *,
+        live: bool = True,
+        events: str | None = None,
+        node: str | None = None,
+        level: str | None = None,
+        tail: int | None = None,
     ) -> Follow:
         """Follow an execution's events: all of them, then live, to the terminal one.
 
-        With `live=False`: those that are there, without waiting for more.
+        With `live=False`: those that are there, without waiting for more. `events`
+        (`"node.*,log.line"`), `node` and `level` choose; the terminal event always comes. Without
+        a position, `tail` begins with so many of the newest.
 
         Gaps come as `stream.gap` events without an id. Raises ExecutionNotFound and
         InvalidPosition when iterated, and ShuttingDown if this process ends first.
         """
-        return Follow(self.hub, execution_id, after, live=live)
+        wanted = parse([events or ""], [node or ""], level)
+        return Follow(self.hub, execution_id, after, live=live, wanted=wanted, newest=tail)
 
     async def view(self, execution_id: str) -> ExecutionState:
         """Fold an execution's log. Raises ExecutionNotFound."""

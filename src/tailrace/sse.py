@@ -4,8 +4,8 @@ The law of this file: it is exact to the WHATWG HTML standard, section 9.2 ("Ser
 events"), and to nothing else. It knows no event catalog. A stream may be cut into chunks at any
 byte; the same messages come out.
 
-    encode, event_frame, control_frame, comment, retry   messages → bytes
-    Decoder.feed                                     bytes → messages
+    encode, event_frame, id_frame, control_frame, comment, retry   messages → bytes
+    Decoder.feed                                               bytes → messages
 
 Why our own: httpx-sse dispatches an empty message at every blank line once an id was seen, so
 that each heartbeat becomes a phantom event (research/aesthetics.md, section 6, trap 1).
@@ -42,6 +42,11 @@ def event_frame(seq: int, event: str, tail: bytes) -> bytes:
     `tail` is the envelope's JSON from after its id on, as the log keeps it.
     """
     return b'id: %d\nevent: %b\ndata: {"id":%d,%b\n\n' % (seq, event.encode(), seq, tail)
+
+
+def id_frame(seq: int) -> bytes:
+    """Move the client's last event id, and dispatch nothing (the standard's dispatch, step 1)."""
+    return b"id: %d\n\n" % seq
 
 
 def control_frame(event: str, json: bytes) -> bytes:

@@ -144,3 +144,30 @@ def test_the_demo_shows_two_live_streams_and_exits_0(shell: Shell) -> None:
     assert "✓ s2_site" in done.stdout
     assert "✓ etl" in done.stdout
     assert '"status":"up"' in done.stdout
+
+
+def test_a_flow_on_its_own_route_streams_collects_and_answers(shell: Shell) -> None:
+    _, url = shell.serve("s2_site", "orders")
+    body = ["-X", "POST", "-d", f'{{"site": "{url}/healthz", "updates": 2, "every_ms": 10}}']
+    streamed = curl(f"{url}/site/stream", *body).stdout
+    stages = re.findall(r'"stage":"(\w+)"', streamed)
+    assert stages == ["snapshot", "update_0", "update_1"]
+    ids = wire_ids(streamed)
+    assert ids == list(range(1, len(ids) + 1))
+    assert "event: execution.completed" in streamed
+    as_json = ["-H", "accept: application/json"]
+    collected = json.loads(curl(f"{url}/site/stream", *body, *as_json).stdout)
+    assert [item["stage"] for item in collected] == stages
+    plain = json.loads(curl(f"{url}/orders", "-X", "POST", "-d", '{"items": [1000]}').stdout)
+    assert plain == {"price": 800, "carrier": "by post, 800 cents", "note": "1: 1000 g"}
+
+
+def test_a_client_that_leaves_its_request_cancels_it(shell: Shell) -> None:
+    _, url = shell.serve("s2_site")
+    given = f'{{"site": "{url}/healthz", "updates": 10000}}'
+    leaves = ["-X", "POST", "-d", given, "-m", "1"]
+    cut = curl(f"{url}/site/stream", *leaves)
+    assert cut.returncode == 28  # curl's own time limit
+    found = until(lambda: events(shell.run("ls", "--status", "cancelled", "--json").stdout))
+    shown = json.loads(shell.run("show", found[0]["execution_id"], "--json").stdout)
+    assert shown["end"]["by"] == "client"

@@ -12,11 +12,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from tailrace import Settings, Tailrace, sse
+from tailrace import Client, Settings, Tailrace, sse
+from tailrace.events import Draft
 from tailrace.http.handover import HttpProtocol
 from tailrace.log.base import EventLog
 from tailrace.testing.contract import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served, messages, serving
+
+TS = "2026-11-21T00:00:00.000000Z"
 
 
 @pytest.fixture(params=["direct", "asgi"])
@@ -357,3 +360,66 @@ async def test_a_mounted_app_that_nobody_opened_says_so() -> None:
         response = await http.get(f"{url}/live/healthz")
         assert (response.status_code, response.json()["code"]) == (503, "store_closed")
         assert "async with" in response.json()["hint"]
+
+
+async def mixed(log: EventLog) -> None:
+    """X1: queued, two lines, a node, a line, the end."""
+    await begin(log)
+    node = [Draft(type=f"node.{what}", ts=TS, data={"duration_ms": 1}, node="a") for what in
+            ("started", "completed")]  # fmt: skip
+    loud = Draft(type="log.line", ts=TS, data={"line": "!", "source": "s", "level": "error"})
+    await log.append("X1", [line(), *node, loud, line(), ended()])
+
+
+@pytest.mark.parametrize(
+    ("query", "chosen"),
+    [
+        ("?events=node.*", ["3", "4", "7"]),
+        ("?events=log.line&level=error", ["5", "7"]),
+        ("?node=a", ["3", "4", "7"]),
+        ("?tail=2", ["6", "7"]),
+        ("?tail=0", ["7"]),
+        ("?tail=3&events=log.*", ["5", "6", "7"]),
+        ("?tail=100", ["1", "2", "3", "4", "5", "6", "7"]),
+        ("?after=4&tail=100", ["5", "6", "7"]),  # a position is more than a wish
+    ],
+)
+async def test_a_filter_gives_what_it_chooses(
+    served: Served, query: str, chosen: list[str]
+) -> None:
+    await mixed(served.tailrace.log)
+    frames = await served.frames("X1", query)
+    assert [id_ for id_, event in frames if event.id is not None] == chosen
+
+
+@pytest.mark.parametrize("query", ["?events=nope", "?level=loud", "?tail=x", "?tail=-1"])
+async def test_a_filter_that_makes_no_sense_is_refused(served: Served, query: str) -> None:
+    await begin_with(served.tailrace.log, 2)
+    answer = await served.http.get(f"{BASE}/X1/stream{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+async def test_what_was_left_out_is_not_sent_after_a_resume(served: Served) -> None:
+    log = served.tailrace.log
+    await begin_with(log, 6)
+    async with served.stream("X1", "?events=custom.*") as response:
+        decoder = sse.Decoder()
+        async for chunk in response.aiter_raw():
+            decoder.feed(chunk)
+            if decoder.last_event_id == "6":
+                break  # it was sent no event, and knows where it stands
+    await log.append("X1", [line(), ended()])
+    frames = await served.frames("X1", last_event_id="6")  # and now without a filter
+    assert [id_ for id_, event in frames if event.id is not None] == ["7", "8"]
+
+
+async def test_clients_choose_too(served: Served) -> None:
+    await mixed(served.tailrace.log)
+    async with Client(served.url) as client:
+        remote = client.follow("X1", events="log.line", level="error")
+        assert [event.id async for event in remote] == [5, 7]
+        assert remote.position is not None
+        assert remote.position.startswith("7@")
+        assert [event.id async for event in client.follow("X1", tail=2)] == [6, 7]
+    local = served.tailrace.follow("X1", events="node.*", node="a")
+    assert [event.id async for event in local] == [3, 4, 7]

@@ -2,8 +2,10 @@
 
 import os
 import random
+import time
 from collections.abc import AsyncIterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,6 +22,8 @@ from tailrace.flow.compare import mismatch
 from tailrace.lifecycle import ExecutionState
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
+from tailrace.testing import FakeClock
+from tailrace.testing.clock import settle
 
 MEMORY = Settings(store="memory:")
 
@@ -387,3 +391,59 @@ def test_what_does_not_fit_is_named() -> None:
 
 def test_the_examples_have_no_problems() -> None:
     assert check(branched.ir) == []
+
+
+# --- timeouts of edges, processes that are killed ---------------------------------------------
+
+
+async def test_a_value_that_nobody_takes_in_time_ends_the_flow() -> None:
+    @node(effects="pure", buffer=0, edge_timeout_ms=100)
+    async def impatient() -> AsyncIterator[int]:
+        for number in range(10):
+            yield number
+
+    @node(effects="pure")
+    async def stuck(ns: AsyncIterator[int]) -> int:
+        async for _ in ns:
+            await anyio.sleep_forever()
+        return 0
+
+    @flow
+    def timed() -> object:
+        return stuck(impatient())
+
+    clock = FakeClock()
+    async with Runtime(MEMORY, clock=clock) as runtime:
+        run = await runtime.start(timed)
+        await settle(50)
+        await clock.advance(1)
+        state = await run.wait()
+    assert state.status == "failed"
+    assert state.error is not None
+    assert (state.error["type"], state.error["node"]) == ("TimeoutError", "impatient")
+    edge = next(edge for edge in timed.ir.edges if edge.buffer is not None)
+    assert (edge.buffer, edge.timeout_ms) == (0, 100)
+
+
+@node(effects="pure", cpu=True)
+def sleeps(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@flow
+def sleeping(path: str) -> object:
+    return sleeps(path)
+
+
+async def test_a_cancel_kills_the_process(tmp_path: Path) -> None:
+    file = anyio.Path(tmp_path / "pid")
+    async with Runtime(MEMORY) as runtime:
+        run = await runtime.start(sleeping, {"path": str(file)})
+        while not (await file.exists() and await file.read_text()):
+            await anyio.lowlevel.checkpoint()
+        pid = int(await file.read_text())
+        await run.cancel(by="test")
+        assert (await run.wait()).status == "cancelled"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

@@ -152,10 +152,11 @@ async def test_a_lifetime_ends_within_its_jitter(log: EventLog, clock: FakeClock
     ends: list[float] = []
 
     async def live() -> None:
-        async with hub.watch("X1", Position(1), lifetime_s=1800) as watcher:
-            while await watcher.wait() is not Signal.EXPIRED:
-                pass
-            ends.append(clock.monotonic())
+        watcher = await hub.open("X1", Position(1), lifetime_s=1800)
+        while await watcher.wait() is not Signal.EXPIRED:
+            pass
+        ends.append(clock.monotonic())
+        watcher.close()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hub.run)

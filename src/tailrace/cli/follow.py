@@ -7,7 +7,7 @@ events and knows nothing of where they come from.
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -205,7 +205,7 @@ async def tail(
     settings: Settings,
     execution_id: str | None,
     after: str | None,
-    follow: bool,
+    choice: Mapping[str, Any],
     url: str | None,
     view: View,
 ) -> int:
@@ -215,7 +215,7 @@ async def tail(
         found = execution_id or await _newest(source)
         last: Event | None = None
         with view:
-            async for event in source.follow(found, after, live=follow):
+            async for event in source.follow(found, after, **choice):
                 view.show(event)
                 last = event if event.id is not None else last
         if last is None or not last.terminal:

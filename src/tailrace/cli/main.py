@@ -16,6 +16,7 @@ from tailrace.cli.options import DONE, FAILED, fail, run_async, settings_options
 from tailrace.cli.targets import example_names, load_flow, load_flows
 from tailrace.client import Client
 from tailrace.errors import InvalidInput, TailraceError
+from tailrace.filters import LEVELS
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.version import __version__
@@ -152,11 +153,16 @@ def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> Non
     epilog=_examples(
         "tailrace tail",
         "tailrace tail 01KA8Y4Q --after 120",
+        "tailrace tail --last 20 --events 'node.*,log.line' --level warning",
         "tailrace tail 01KA8Y4Q --json --url http://127.0.0.1:8787",
     )
 )
 @click.argument("execution_id", required=False, type=_Id())
 @click.option("--after", metavar="POSITION", help="Begin after this position.")
+@click.option("--last", type=click.IntRange(min=0), help="Begin with this many of the newest.")
+@click.option("--events", metavar="TYPES", help="Only these: `node.*,log.line`.")
+@click.option("--node", metavar="NODES", help="Only events of these nodes.")
+@click.option("--level", type=click.Choice(LEVELS), help="Log lines of this level or above.")
 @click.option("--no-follow", is_flag=True, help="Print what is there and stop.")
 @_url
 @_json
@@ -164,6 +170,10 @@ def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> Non
 def tail(
     execution_id: str | None,
     after: str | None,
+    last: int | None,
+    events: str | None,
+    node: str | None,
+    level: str | None,
     no_follow: bool,
     url: str | None,
     as_json: bool,
@@ -175,9 +185,8 @@ def tail(
     0 completed, 1 failed, 130 cancelled.
     """
     view = follow.view_for(as_json=as_json, stream=True)
-    sys.exit(
-        run_async(lambda: follow.tail(settings, execution_id, after, not no_follow, url, view))
-    )
+    choice = {"live": not no_follow, "events": events, "node": node, "level": level, "tail": last}
+    sys.exit(run_async(lambda: follow.tail(settings, execution_id, after, choice, url, view)))
 
 
 @cli.command(epilog=_examples("tailrace ls", "tailrace ls --status running --json"))

@@ -17,6 +17,14 @@ ATTEMPTS = 10  # failures in a row, without an event between them, before the ca
 BACKOFF_MAX_S = 30.0
 
 
+def choice(
+    events: str | None, node: str | None, level: str | None, tail: int | None
+) -> dict[str, str]:
+    """What to ask for, as the query of a stream."""
+    asked = {"events": events, "node": node, "level": level, "tail": tail}
+    return {name: str(value) for name, value in asked.items() if value is not None}
+
+
 @dataclass
 class Resume:
     """The state of one `follow` across all its connections."""
@@ -25,6 +33,7 @@ class Resume:
     after: str | None = None
     attempts: int = ATTEMPTS
     live: bool = True
+    choice: dict[str, str] = field(default_factory=dict)
     position: str | None = None
     ended: bool = False
     _epoch: str = ""
@@ -46,7 +55,7 @@ class Resume:
 
     def query(self) -> dict[str, str]:
         """The query it asks with."""
-        return {} if self.live else {"follow": "false"}
+        return self.choice | ({} if self.live else {"follow": "false"})
 
     def answered(self, status: int, media_type: str) -> bool:
         """Take the status; False means that nothing is left to follow.
@@ -76,8 +85,15 @@ class Resume:
                 self.position = f"{event.id}@{self._epoch}" if self._epoch else str(event.id)
                 self.ended = event.terminal
                 yield event
+        self._pass(self._decoder.last_event_id)
         if self._decoder.retry_ms is not None:
             self._retry_s = self._decoder.retry_ms / 1000
+
+    def _pass(self, last_id: str) -> None:
+        """Move past events that a filter left out: an id without an event says so."""
+        seen = int((self.position or "0").partition("@")[0])
+        if last_id.isdigit() and int(last_id) > seen:
+            self.position = f"{last_id}@{self._epoch}" if self._epoch else last_id
 
     def closed(self) -> float:
         """The server ended the connection in good order: seconds to wait before the next."""

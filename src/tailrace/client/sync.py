@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 
 from tailrace.client.answers import TIMEOUT, answer_of, api_url, output_of, problem_of, unreachable
-from tailrace.client.resume import ATTEMPTS, Resume
+from tailrace.client.resume import ATTEMPTS, Resume, choice
 from tailrace.clock import pause
 from tailrace.errors import TailraceError
 from tailrace.events import Event
@@ -110,18 +110,30 @@ class SyncClient:
         self.http.close()
 
     def follow(
-        self, execution_id: str, after: str | int | None = None, *, live: bool = True
+        self,
+        execution_id: str,
+        after: str | int | None = None,
+        *,
+        live: bool = True,
+        events: str | None = None,
+        node: str | None = None,
+        level: str | None = None,
+        tail: int | None = None,
     ) -> Follow:
         """Follow an execution from the beginning, or from a position, to its terminal event.
 
-        With `live=False`: the events that are there, without waiting for more.
+        With `live=False`: the events that are there, without waiting for more. `events`
+        (`"node.*,log.line"`), `node` and `level` choose; the terminal event always comes. Without
+        a position, `tail` begins with so many of the newest.
 
         Reconnects by itself; a gap comes as a `stream.gap` event. Iterating raises
         ConnectionLost when the server stays away, and ExecutionNotFound or InvalidPosition
         as the server says. That an execution failed is an event, not an exception: see `result`.
         """
         position = None if after is None else str(after)
-        return Follow(self, Resume(execution_id, position, self.attempts, live=live))
+        wanted = choice(events, node, level, tail)
+        made = Resume(execution_id, position, self.attempts, live=live, choice=wanted)
+        return Follow(self, made)
 
     def start(self, flow: str, input: Any = None, **options: Any) -> str:  # noqa: A002 - the API's own word
         """Start a flow; returns the execution's id. Options as in `POST …/executions`."""

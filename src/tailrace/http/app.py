@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
+from tailrace.filters import LEVELS
 from tailrace.flow.build import Flow
 from tailrace.http import executions, problems
 from tailrace.http.faces import NDJSON
@@ -187,6 +188,10 @@ _STREAM_OPERATION: dict[str, Any] = {
         _parameter("execution_id", "path", "The execution."),
         _parameter("Last-Event-ID", "header", "A position; exclusive; wins over `after`."),
         _parameter("after", "query", "A position: `<seq>` or `<seq>@<epoch>`; exclusive."),
+        _parameter("events", "query", "Only these: `node.*,log.line`; the terminal event always."),
+        _parameter("node", "query", "Only events of these nodes."),
+        _parameter("level", "query", "Log lines of this level or above.", enum=list(LEVELS)),
+        _parameter("tail", "query", "Without a position: begin with this many of the newest."),
         _parameter("follow", "query", "`false`: what is there, then close.", default="true"),
         _parameter("heartbeat", "query", "How silence is filled.", enum=["comment", "event"]),
     ],

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from tailrace.http.faces import Words
+from tailrace.http.faces import Words, writer
 from tailrace.hub import Batch, Hub, Signal, Watcher, chunk
 
 EXTENSION = "tailrace.direct"  # in the ASGI scope: a call that hands the connection over
@@ -36,7 +36,7 @@ class Direct(asyncio.Protocol):
 
     def __init__(self, hub: Hub, watcher: Watcher, words: Words, *, follow: bool) -> None:
         self._hub, self._watcher, self._words, self._follow = hub, watcher, words, follow
-        self._chunk = words.face.chunk
+        self._chunk = writer(words.face, words.wanted, chunked=True)
         self._full = self._fetching = self._held = False
         self._transport: asyncio.Transport
         self._send: Callable[[bytes], None]

@@ -20,8 +20,9 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from tailrace.errors import ExecutionNotFound, InvalidRequest, ShuttingDown
+from tailrace.filters import Filter, parse
 from tailrace.http.direct import EXTENSION, Direct
-from tailrace.http.faces import NDJSON, NDJSON_FACE, SSE_FACE, Face, Words
+from tailrace.http.faces import NDJSON, NDJSON_FACE, SSE_FACE, Face, Words, writer
 from tailrace.hub import Position, Signal, Watcher
 from tailrace.runtime import Runtime
 
@@ -36,6 +37,8 @@ class Asked:
     follow: bool
     heartbeat_event: bool
     face: Face
+    wanted: Filter | None
+    newest: int | None
 
 
 def asked(request: Request) -> Asked:
@@ -55,7 +58,17 @@ def asked(request: Request) -> Asked:
         follow=follow,
         heartbeat_event=heartbeat == "event",
         face=NDJSON_FACE if ndjson else SSE_FACE,
+        wanted=parse(query.getlist("events"), query.getlist("node"), query.get("level")),
+        newest=_count(query.get("tail")),
     )
+
+
+def _count(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise InvalidRequest("tail is how many of the newest events to begin with")
+    return int(text)
 
 
 class StreamEndpoint:
@@ -73,7 +86,7 @@ class StreamEndpoint:
         path = request.path_params
         lifetime_s = self.runtime.settings.lifetime_s
         watcher = await self.runtime.hub.open(
-            path["execution_id"], wanted.position, lifetime_s=lifetime_s
+            path["execution_id"], wanted.position, newest=wanted.newest, lifetime_s=lifetime_s
         )
         handed_over = False
         try:
@@ -99,6 +112,7 @@ class StreamEndpoint:
             wanted.face,
             watcher.opening.entry.execution_id,
             heartbeat_event=wanted.heartbeat_event,
+            wanted=wanted.wanted,
         )
         headers = stream_headers(wanted.face)
         take_over = scope.get("extensions", {}).get(EXTENSION)
@@ -150,12 +164,13 @@ async def pump(
 
 async def _deliver(watcher: Watcher, words: Words, send: Send, *, follow: bool) -> bytes:
     """Replay and live, one loop: what follows the position, else wait. Returns the goodbye."""
+    write = writer(words.face, words.wanted, chunked=False)
     while True:
         batch = await watcher.read()
         if batch.gap:
             await _write(send, words.control(batch.gap))
         if batch.records:
-            await _write(send, words.face.batch(batch))
+            await _write(send, write(batch))
             if batch.ended:
                 return b""
             continue

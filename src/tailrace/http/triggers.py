@@ -63,8 +63,10 @@ class TriggerEndpoint:
     async def _cancel_when_left(self, run: Run, left: anyio.Event) -> None:
         await left.wait()
         if self.flow.on_disconnect == "cancel":
-            # What other servers log as 499: the client closed the request.
-            await run.cancel(by="client", reason="the client left the request")
+            # What other servers log as 499: the client closed the request. Shielded: the stream
+            # ends for the same reason, and its end must not stop this.
+            with anyio.CancelScope(shield=True):
+                await run.cancel(by="client", reason="the client left the request")
 
     async def _whole(self, run: Run) -> Response:
         """Wait for the end; the output, or a list of all values, as JSON."""

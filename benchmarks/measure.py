@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.harness import Json, LoadGenerator, Server
 
 LATENCY_LIMIT_MS = 1000.0
-DRAIN_S = 1.5
+DRAIN_S = 1.0
+WORTH_MORE = 1.25  # a rate that is not sustained must give this much more to go on
 PATIENCE_S = 5.0
 
 
@@ -132,7 +133,7 @@ def ladder(
     for rate in rates:
         best = max((one.per_s for one in steps), default=0.0)
         steps.append(step(server, load, rate, seconds, fan_out, said=said))
-        if not steps[-1].sustained and steps[-1].per_s < 1.05 * best:
+        if not steps[-1].sustained and steps[-1].per_s < WORTH_MORE * best:
             break
     return steps
 

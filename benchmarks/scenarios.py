@@ -19,7 +19,7 @@ from benchmarks.harness import HERE, SERVER_CPU, LoadGenerator, Server, Unavaila
 from benchmarks.measure import Step, ladder, median, saturation, step
 from benchmarks.servers import SERVERS
 
-RATES = (20, 50, 100, 1_000, 5_000, 20_000)
+RATES = (20, 100, 1_000, 5_000, 20_000)
 MANY_RATES = (1_000, 3_000, 10_000, 20_000, 40_000, 80_000, 120_000)
 PYTHON_PEERS = (
     "sse-starlette",

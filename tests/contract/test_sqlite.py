@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,50 @@ async def test_an_unexpected_failure_reaches_the_caller_and_the_store_goes_on(
             await worker.do(broken)
     await begin(log)
     assert (await log.entry("X1")).head == 1
+
+
+async def held(log: SqliteLog) -> threading.Event:
+    """Hold the writer in a group of its own: what comes until the event is set is one group."""
+    gate, entered = threading.Event(), anyio.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        log._writer.call_on_loop(entered.set)
+        gate.wait(10)
+
+    log._writer.submit(hold)
+    await entered.wait()
+    return gate
+
+
+async def test_a_watch_that_catches_up_in_the_group_of_an_append_misses_nothing(
+    log: SqliteLog,
+) -> None:
+    """Found by CI: a stream opened while its execution ran stood still after five events."""
+    await begin(log)
+    await log.append("X1", [line("before")])
+    gate = await held(log)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log.append, "X1", [line("in the same group")])
+        await anyio.lowlevel.checkpoint()
+        watch = Listening(log, "X1", 1)  # its entry was read before "before" was there
+        gate.set()
+    await log.append("X1", [line("after")])
+    assert lines(await watch.until(4)) == ["before", "in the same group", "after"]
+
+
+async def test_a_watch_whose_first_look_failed_looks_again(log: SqliteLog) -> None:
+    await begin(log)
+    await log.append("X1", [line("before")])
+    gate = await held(log)
+
+    def broken(_: sqlite3.Connection) -> None:
+        raise RuntimeError("a bug")
+
+    async with anyio.create_task_group() as tasks:
+        watch = Listening(log, "X1", 1)
+        failing = log._writer.submit(broken)
+        gate.set()
+        with pytest.raises(RuntimeError):
+            await failing.done()
+        tasks.start_soon(log.append, "X1", [line("after")])
+    assert lines(await watch.until(3)) == ["before", "after"]

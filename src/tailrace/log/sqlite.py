@@ -236,6 +236,7 @@ class SqliteLog:
             self._fresh, self._rows = [], []
             self._known.clear()
             self._changed.clear()
+            self._data_version = -1  # a catch-up may have been in the group: the next turn does it
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             for job in jobs:
@@ -339,6 +340,9 @@ class SqliteLog:
             self._catch_up(connection, self._positions.copy())
 
     def _catch_up(self, connection: sqlite3.Connection, positions: dict[str, int]) -> None:
+        # What earlier jobs of this group append is not in the file yet, and a watch that is
+        # behind skips their runs: without this it would miss them, and all that follows, for ever.
+        self._flush(connection)
         for execution_id, position in positions.items():
             row = connection.execute(
                 "SELECT log, head FROM execution WHERE execution_id = ?", (execution_id,)

@@ -21,6 +21,7 @@ LAYERS: dict[str, set[str]] = {
     "events": set(),
     "sse": {"events"},
     "filters": {"sse"},
+    "redact": {"clock", "settings", "events", "sse", "filters"},  # pure: only errors
     "lines": {"events", "sse"},
     "flow": {"clock", "events", "sse"},
     "lifecycle": {"flow", "clock"},

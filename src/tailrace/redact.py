@@ -184,9 +184,7 @@ _AHEAD = re.compile(
 _FLAGS = re.compile(r"\(\?([a-z]+)\)")
 _HOOKED = re.compile(rf"[^\n]{{{HOLD_MAX}}}|[^\n]{{0,{HOLD_MAX - 1}}}\n")
 # From rare to common in events: a search is as fast as the first character it looks for is rare.
-_RARE = (
-    '~^`|@<>$%*!?;JZQXKVYWUjzqxkGHPMBIORFvLSTENCDAwyb=+/fg&()hmupdlcnsroiate_-.\\ {}[]0123456789,:"'
-)
+_RARE = "~^`|@<>$%*!?;JZQXKVYWUjzqxkwGHPMBIORFvbLSTENCDA=+/fg&()'hypmulcrandisote_-.\\ {}[]9876543210,:\""
 
 
 class Redactor:
@@ -535,7 +533,11 @@ def _written(text: str) -> set[bytes]:
 
 def _search(literals: Iterable[bytes]) -> re.Pattern[bytes]:
     """Make a search for any of them, each by its rarest character: that is where `re` is fast."""
-    return re.compile(_either(sorted(_from_rarest(literal) for literal in literals)) or b"(?!)")
+    shortest: list[bytes] = []
+    for literal in sorted(set(literals), key=len):
+        if not any(short in literal for short in shortest):
+            shortest.append(literal)
+    return re.compile(_either(sorted(map(_from_rarest, shortest))) if shortest else b"(?!)")
 
 
 def _from_rarest(literal: bytes) -> tuple[bytes, bytes]:

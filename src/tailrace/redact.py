@@ -65,6 +65,7 @@ _OPEN = r"(?:[\"']|\\[\"']|\\\\\\[\"'])?"
 _GAP = r"(?:[ \t](?:[ \t][ \t]?)?)?"
 _IS = rf"{_OPEN}{_GAP}[=:]{_GAP}"
 _EQUALS = rf"{_OPEN}{_GAP}={_GAP}"
+_AT = r"(?<=[=:\"' \t])"  # a value's place, asked first: looking behind at a name costs more
 _QUOTED = (
     r"\"(?P<secret>(?:[^\"\\\r\n]|\\.){1,1024})\"|'(?P<secret>(?:[^'\\\r\n]|\\.){1,1024})'"
     r"|\\{1,3}\"(?P<secret>[^\"\r\n]{1,1024}?)\\{1,3}\""
@@ -100,7 +101,7 @@ RULES: tuple[Rule, ...] = (
     Rule("aws-key-id", r"(?a)\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", ("AKIA", "ASIA")),
     Rule(
         "aws-secret",
-        rf"(?ai)(?<=secret(?:-|_|)(?:access(?:-|_|))?key{_IS}{_OPEN})[a-z0-9/+]{{40}}",
+        rf"(?ai){_AT}(?<=secret(?:-|_|)(?:access(?:-|_|))?key{_IS}{_OPEN})[a-z0-9/+]{{40}}",
         tuple(f"{name}{end}" for name in ("secretkey", "accesskey") for end in _ENDS),
     ),
     Rule(
@@ -129,7 +130,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "authorization",
-        rf"(?ai)(?<=authorization{_IS}{_OPEN})"
+        rf"(?ai){_AT}(?<=authorization{_IS}{_OPEN})"
         rf"(?:(?:basic|bearer|digest|negotiate|token|api-?key) {{1,3}}{_VALUE}|{_UNWORDY})",
         tuple(f"authorization{end}" for end in _ENDS),
     ),
@@ -146,7 +147,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "password",
-        rf"(?ai)(?<={_STRONG}{_IS})(?:{_QUOTED})|(?<={_STRONG}{_IS}{_OPEN}){_VALUE}",
+        rf"(?ai){_AT}(?:(?<={_STRONG}{_IS})(?:{_QUOTED})|(?<={_STRONG}{_IS}{_OPEN}){_VALUE})",
         tuple(
             f"{name}{end}" for name in (*_NAMES.split(), "clientsecret", "token") for end in _ENDS
         ),
@@ -154,8 +155,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         # Names that are words too: after a colon, only what is quoted, or is no word itself.
         "assignment",
-        rf"(?ai)(?<={_WEAK}{_IS})(?:{_QUOTED})|(?<={_WEAK}{_EQUALS}{_OPEN}){_VALUE}"
-        rf"|(?<={_WEAK}{_IS}{_OPEN}){_UNWORDY}",
+        rf"(?ai){_AT}(?:(?<={_WEAK}{_IS})(?:{_QUOTED})|(?<={_WEAK}{_EQUALS}{_OPEN}){_VALUE}"
+        rf"|(?<={_WEAK}{_IS}{_OPEN}){_UNWORDY})",
         tuple(f"{name}{end}" for name in ("secret", "session", "token") for end in _ENDS),
     ),
 )
@@ -228,7 +229,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Redact a whole text: a line of a log, the message of an error."""
-        if self.clean_bytes(text.encode(errors="surrogatepass")):
+        if not self._hooks and self._now.clean_text(text):
             return text
         stream = self.stream()
         redacted = stream.feed(text) + stream.end() if len(text) > HOLD_MAX else stream.end(text)
@@ -457,24 +458,33 @@ class _Snapshot:
         self._always = tuple((order, rule) for order, rule in self._rules if not rule.needs)
         raw = {need for rule in rules if rule.needs and not rule.folds for need in rule.rule.needs}
         folds = {need for rule in rules if rule.needs and rule.folds for need in rule.rule.needs}
-        keys = [_fold(written) + b'":' for name in names for written in _written(name)]
-        folded = [_fold(written) for need in folds for written in _written(need)]
-        self._raw = _search([written for need in raw for written in _written(need)])
-        self._folded = _search([*folded, *keys])
+        self._raw = _search(map(_utf8, raw))
+        self._folded = _search(_fold(_utf8(need)) for need in folds)
+        # The same, as they stand inside of JSON.
+        keys = [_fold(_json(name)) + b'":' for name in names]
+        self._json_raw = _search(map(_json, raw))
+        self._json_folded = _search([*keys, *(_fold(_json(need)) for need in folds)])
         self._raw_tails, self._folded_tails = (
             tuple({prefix for rule in rules if rule.folds is folds for prefix in rule.prefixes})
             for folds in (False, True)
         )
 
     def clean(self, encoded: bytes) -> bool:
-        """Whether no rule and no key can have anything to do with these bytes."""
+        """Whether no rule and no key can have anything to do with this JSON."""
         return not (
-            self._always or self._raw.search(encoded) or self._folded.search(_fold(encoded))
+            self._always
+            or self._json_raw.search(encoded)
+            or self._json_folded.search(_fold(encoded))
         )
+
+    def clean_text(self, text: str) -> bool:
+        """Whether no rule can have anything to do with this text."""
+        raw = _utf8(text)
+        return not (self._always or self._raw.search(raw) or self._folded.search(_fold(raw)))
 
     def awake(self, text: str) -> "Sequence[tuple[int, _Compiled]]":
         """Return the rules that may match in this text, or at its end with what comes."""
-        raw = text.encode(errors="surrogatepass")
+        raw = _utf8(text)
         folded = _fold(raw)
         holds = (bool(self._raw.search(raw)), bool(self._folded.search(folded)))
         if not any(holds) and not (
@@ -492,6 +502,11 @@ class _Snapshot:
     ) -> int:
         """Return the first position from which a rule may match with what comes after `limit`."""
         first = limit
+        if limit - start > CONTEXT and any(
+            rule.begun.match(text, start, limit, partial=True, timeout=TIMEOUT_S)
+            for _, rule in awake
+        ):
+            return start  # much is held, and still open: do not try all of it with every piece
         for _, rule in awake:
             begun = rule.begun.search(text, start, limit, partial=True, timeout=TIMEOUT_S)
             if begun is not None:
@@ -522,13 +537,15 @@ def _fold(text: bytes) -> bytes:
 
 
 def _plain(name: str) -> str:
-    return _fold(name.encode(errors="surrogatepass")).decode(errors="surrogatepass")
+    return _fold(_utf8(name)).decode(errors="surrogatepass")
 
 
-def _written(text: str) -> set[bytes]:
-    """A text as it is, and as it stands inside a JSON string."""
-    inside = json.dumps(text, ensure_ascii=False)[1:-1]
-    return {form.encode(errors="surrogatepass") for form in (text, inside)}
+def _utf8(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+def _json(text: str) -> bytes:
+    return _utf8(json.dumps(text, ensure_ascii=False)[1:-1])
 
 
 def _search(literals: Iterable[bytes]) -> re.Pattern[bytes]:
@@ -582,7 +599,7 @@ def _compile(rule: Rule) -> _Compiled:
     except regex.error as error:
         raise InvalidSetting(f"Rule {rule.name!r}: its pattern is none: {error}") from error
     folds = bool(pattern.flags & regex.IGNORECASE)
-    needs = [need.encode(errors="surrogatepass") for need in rule.needs]
+    needs = [_utf8(need) for need in rule.needs]
     if folds:
         needs = [_fold(need) for need in needs]
         # Outside ASCII, `k` has other cases (the Kelvin sign), which bytes do not know.
@@ -599,7 +616,7 @@ def _forms(secret: str) -> set[str]:
             f"A secret of {len(secret)} characters cannot be redacted",
             hint=f"It needs {SECRET_MIN} at least: a shorter one is part of innocent words.",
         )
-    raw = secret.encode(errors="surrogatepass")
+    raw = _utf8(secret)
     forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     forms |= {quote(raw, safe=""), quote(raw), quote_plus(raw)}
     for shift in range(3):  # how many bytes stand before it in the base64 of a longer text

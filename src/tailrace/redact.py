@@ -43,8 +43,8 @@ class Rule:
     `pattern` is a regular expression of the `regex` package; the whole match is replaced, or its
     group `secret` if it has one. It may look behind, at most CONTEXT characters, but not ahead:
     in a stream what follows has not come yet. So `(?=`, `(?!`, `$`, `\Z`, `\z`, `\B`, `\G` and
-    `\K` are refused, and a closing `\b` belongs after a word character. To ask for what follows
-    a secret, match it, and name the secret by the group.
+    `\K` are refused; `\b` may be used. To ask for what follows a secret, match it, and name the
+    secret by the group.
 
     `needs` are literals: every match begins with one of them, or has one before it in what the
     pattern looks behind at. They make a rule cheap where there is nothing: without any it is tried
@@ -591,8 +591,10 @@ def _compile(rule: Rule) -> _Compiled:
     flags = _FLAGS.match(rule.pattern)
     head, body = (flags[0], rule.pattern[flags.end() :]) if flags else ("", rule.pattern)
     # What is begun needs one more character, which must not be any that is there: so it never
-    # matches wholly, and `partial` gives the first position whose match can go on at the end.
-    begun = f"{head}(?:{body})(?s:.)(?<![\\s\\S])"
+    # matches wholly, and `partial` gives the first position whose match can go on at the end. There
+    # a word may end or not: that is not known yet.
+    either = _AHEAD.sub(lambda token: r"(?:\b|\Z)" if token[0] == r"\b" else token[0], body)
+    begun = f"{head}(?:{either})(?s:.)(?<![\\s\\S])"
     try:
         pattern = regex.compile(rule.pattern, cache_pattern=False)
         compiled = regex.compile(begun, cache_pattern=False)

@@ -250,10 +250,19 @@ def test_what_is_open_for_too_long_is_replaced_wherever_it_is_cut() -> None:
     assert redactor.text("<x>" + "a" * (HOLD_MAX - 7) + "</x>") == "[redacted:tag]"
 
 
-@given(st.lists(st.sampled_from(["a", "b", "ab", "aab", "c", "\n", "ba"]), max_size=12), CUTS)
+@given(st.lists(st.sampled_from(["a", "b", "ab", "aab", "c", "\n", "ba", " "]), max_size=12), CUTS)
 @pytest.mark.parametrize(
     "pattern",
-    ["(?:ab)*c", "a+?b", r"(?<=b)a{2,3}", "(a|b)\\1", "(?:a|ab)(?:c|bc)", r"\bab\b", "(?i)A+B|b++"],
+    [
+        "(?:ab)*c",
+        "a+?b",
+        r"(?<=b)a{2,3}",
+        "(a|b)\\1",
+        "(?:a|ab)(?:c|bc)",
+        r"\bab\b",
+        r"[b ]+\bc",
+        "(?i)A+B|b++",
+    ],
 )
 def test_rules_of_ones_own_keep_the_law(
     pattern: str, pieces: list[str], cuts: random.Random

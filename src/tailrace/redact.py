@@ -44,7 +44,9 @@ class Rule:
     group `secret` if it has one. It may look behind, at most CONTEXT characters, but not ahead:
     in a stream what follows has not come yet. So `(?=`, `(?!`, `$`, `\Z`, `\z`, `\B`, `\G` and
     `\K` are refused; `\b` may be used. To ask for what follows a secret, match it, and name the
-    secret by the group.
+    secret by the group. Where it looks behind, put no repeated character right behind a word
+    (`(?<=name *=)`; write `(?<=name(?: {2}| |)=)`): there `regex` sees beginnings that are none,
+    and streams wait for nothing.
 
     `needs` are literals: every match begins with one of them, or has one before it in what the
     pattern looks behind at. They make a rule cheap where there is nothing: without any it is tried
@@ -393,7 +395,7 @@ class TextStream:
             ]
 
     def _die(self) -> str:
-        self._dead = True
+        self._dead, self._text = True, ""
         return MARK.format(name="timeout")
 
     def _lines(self, passed: str) -> str:

@@ -34,9 +34,7 @@ def handle(database: sqlite3.Connection, event: Event, position: str | None) -> 
         key = (event.execution_id, event.id, event.type)
         new = database.execute("INSERT OR IGNORE INTO handled VALUES (?, ?, ?)", key).rowcount == 1
         if new:
-            database.execute(
-                COUNT, (event.type,)
-            )  # the effect: here, one that must not be repeated
+            database.execute(COUNT, (event.type,))  # the effect: not to be repeated
         place = (event.execution_id, position)
         database.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", place)
     return new

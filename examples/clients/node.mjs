@@ -23,6 +23,8 @@ const url = new URL(process.argv[2])
 let source
 let last = 0
 process.exitCode = 1 // until the execution has completed
+// From version 5 on, `eventsource` lets the process end while it waits to reconnect: this does not.
+const waiting = setInterval(() => {}, 2 ** 30)
 
 function handle(message) {
   const event = JSON.parse(message.data)
@@ -32,6 +34,7 @@ function handle(message) {
   const [, ending] = event.type.split('execution.')
   if (TERMINAL.includes(ending)) {
     source.close() // else it would reconnect once more, and stop at the server's 204
+    clearInterval(waiting)
     process.exitCode = ending === 'completed' ? 0 : 1
   }
 }
@@ -52,6 +55,7 @@ function failed(error) {
     if (last) url.searchParams.set('after', last)
     setTimeout(open, 500 + 1000 * Math.random())
   } else {
+    clearInterval(waiting)
     console.error(error.code === 204 ? 'there is nothing left to send' : error.message)
   }
 }

@@ -159,8 +159,12 @@ def test_npms_eventsource_is_stopped_by_the_204(
     script = """
         import { EventSource } from 'eventsource'
         const source = new EventSource(process.argv[1])
+        const waiting = setInterval(() => {}, 2 ** 30)
         source.addEventListener('execution.completed', (event) => console.log(event.lastEventId))
-    """  # it never closes: node ends when nothing is left to wait for
+        source.addEventListener('error', () => {
+          if (source.readyState === EventSource.CLOSED) clearInterval(waiting)
+        })
+    """  # it never closes itself
     plain = ["node", "--input-type=module", "--eval", script, stream_url(proxy.url, execution_id)]
     assert run(*plain, cwd=node_folder).stdout == "15\n"
     assert [exchange.status for exchange in proxy.exchanges] == [200, 204]

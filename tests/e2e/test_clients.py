@@ -321,7 +321,7 @@ def test_the_page_notices_a_log_that_was_lost_and_made_again(
     store = f"sqlite:///{tmp_path / 'again.db'}"
     _, again = shell.serve(MINUTE, "--retry-ms", "50", TAILRACE_STORE=store)
     execution_id = start_same(before, seconds=15, every_ms=100)
-    assert start_same(again, seconds=2, every_ms=1) == execution_id
+    assert start_same(again, seconds=1, every_ms=1) == execution_id
     ids = every_id(again, execution_id)
     proxy = through(before)
     begin_watching(proxy, browser, path_of(execution_id))

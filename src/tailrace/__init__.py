@@ -7,14 +7,26 @@ payloads in `tailrace.events`, helpers for tests in `tailrace.testing`.
 """
 
 from tailrace.agent import Result, agent, task
-from tailrace.ambient import chunk, emit, flush, log, progress, step, tool_call, usage
+from tailrace.ambient import (
+    chunk,
+    emit,
+    flush,
+    log,
+    partial_output,
+    progress,
+    step,
+    tool_call,
+    usage,
+)
 from tailrace.api import Tailrace
+from tailrace.broker import LogBroker
 from tailrace.client import Client, SyncClient
 from tailrace.errors import TailraceError
 from tailrace.events import Event
 from tailrace.flow.build import flow
 from tailrace.flow.control import after, collect, switch, when
 from tailrace.flow.node import node
+from tailrace.redact import Redactor
 from tailrace.runtime import Run
 from tailrace.settings import Settings
 from tailrace.version import __version__
@@ -22,6 +34,8 @@ from tailrace.version import __version__
 __all__ = [
     "Client",
     "Event",
+    "LogBroker",
+    "Redactor",
     "Result",
     "Run",
     "Settings",
@@ -38,6 +52,7 @@ __all__ = [
     "flush",
     "log",
     "node",
+    "partial_output",
     "progress",
     "step",
     "switch",

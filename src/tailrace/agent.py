@@ -1,7 +1,7 @@
 """Plain code as executions: `@agent` and `@task`. Their nodes are learned while they run.
 
-The law of this file: what the code yields is what watchers get, in that order: a `str` is a piece
-of text, a `Result` the output, anything else a value of the output stream.
+The law of this file: what the code yields is what watchers get, in that order: a `str` (or bytes of
+one) is a piece of text, a `Result` the output, anything else a value of the output stream.
 
     @agent
     async def answer(question: str) -> AsyncIterator[str]:
@@ -22,7 +22,7 @@ import anyio
 
 from tailrace import events
 from tailrace.ambient import chunk, speaking
-from tailrace.endings import Ending, completed
+from tailrace.endings import Ending
 from tailrace.flow.ir import Schema
 from tailrace.flow.schemas import (
     annotations,
@@ -76,12 +76,17 @@ class Agent(Generic[P]):
         """What an execution of it does, for `supervise`."""
 
         async def work(recorder: Recorder) -> Ending:
-            with speaking(recorder):
+            with speaking(recorder) as voice:
                 output, items = await _run(self.fn, arguments, recorder)
+                output = voice.settle(output)
+                if isinstance(output, str) and self.out_schema is None and not voice.text_length:
+                    voice.text(output)  # who follows the text of it gets it in one piece
             nodes = recorder.node_count
             took = recorder.elapsed_ms()
             count = {} if items is None else {"item_count": items}
-            return completed(output, total_duration_ms=took, node_count=nodes, **count)
+            return events.ExecutionCompleted(
+                output=output, total_duration_ms=took, node_count=nodes, **count
+            )
 
         return work
 
@@ -106,7 +111,7 @@ async def _stream(
         async for value in generator:
             if isinstance(value, Result):
                 output = value.value
-            elif isinstance(value, str):
+            elif isinstance(value, str | bytes):
                 chunk(value)
             else:
                 recorder.post(events.OutputItem(index=items, value=value))

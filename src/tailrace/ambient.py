@@ -18,27 +18,12 @@ import anyio
 
 from tailrace import events
 from tailrace.clock import elapsed_ms
-from tailrace.endings import describe, summary
+from tailrace.endings import describe
+from tailrace.lines import lines_of
 from tailrace.recorder import Recorder
+from tailrace.voice import Voice
 
 _LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO, "info"))
-
-
-class Voice:
-    """Who speaks: an execution, or one node of it."""
-
-    def __init__(self, recorder: Recorder, node: str | None = None, attempt: int = 1) -> None:
-        self.recorder, self.node, self.attempt = recorder, node, attempt
-        self.text_length = 0
-        self.tool_calls = 0
-
-    def say(self, payload: events.Payload) -> None:
-        """Hand a payload in."""
-        self.recorder.post(payload, node=self.node, attempt=self.attempt)
-
-    def custom(self, name: str, data: dict[str, Any]) -> None:
-        """Hand in an event of the user's own."""
-        self.recorder.post_custom(name, data, node=self.node, attempt=self.attempt)
 
 
 _voice: ContextVar[Voice | None] = ContextVar("tailrace_voice", default=None)
@@ -53,12 +38,13 @@ def speaking(recorder: Recorder, node: str | None = None, attempt: int = 1) -> I
         yield voice
     finally:
         _voice.reset(token)
+        voice.end()
 
 
 def log(line: str, *, level: str = "info", source: str = "run") -> None:
     """Write a line into the run's log; a text with line breaks becomes several lines."""
     if voice := _voice.get():
-        for part in line.splitlines() or [""]:
+        for part in lines_of(line):
             voice.say(events.LogLine(line=part, level=level, source=source))
 
 
@@ -85,12 +71,23 @@ def progress(
         voice.say(events.ExecutionProgress(percent=percent, message=message, eta_ms=eta_ms))
 
 
-def chunk(text: str) -> None:
-    """Write a piece of generated text. An empty one says nothing."""
-    voice = _voice.get()
-    if voice is not None and text:
-        voice.say(events.LlmChunk(text=text, offset=voice.text_length))
-        voice.text_length += len(text)
+def chunk(text: str | bytes) -> None:
+    """Write a piece of generated text, cut anywhere: bytes even within a character (UTF-8).
+
+    What may be the beginning of a secret or of a character waits for the next piece.
+    """
+    if voice := _voice.get():
+        voice.text(text)
+
+
+def partial_output(value: Any) -> None:
+    """Say how the output under construction looks by now: the changes become `structured.delta`.
+
+    Applied in order, from null on, their patches make the output. A text in it that grows is told
+    again when it has grown by an eighth, and at the end.
+    """
+    if voice := _voice.get():
+        voice.structured(value)
 
 
 def usage(input_tokens: int | None = None, output_tokens: int | None = None) -> None:
@@ -169,7 +166,7 @@ async def step(name: str) -> AsyncIterator[Step]:
     finally:
         if end is None:
             took = elapsed_ms(recorder.clock, began)
-            told = None if made.output is None else summary(made.output)
+            told = None if made.output is None else recorder.summary(made.output)
             end = events.NodeCompleted(duration_ms=took, output_summary=told)
         recorder.post(end, node=node)
 
@@ -190,7 +187,7 @@ class LogHandler(logging.Handler):
             return
         try:
             level = next((name for least, name in _LEVELS if record.levelno >= least), "debug")
-            for line in self.format(record).splitlines():
+            for line in lines_of(self.format(record)):
                 voice.say(events.LogLine(line=line, level=level, source=record.name))
         except Exception:  # noqa: BLE001 - a log line must not end the run that writes it
             self.handleError(record)

@@ -3,13 +3,14 @@
 The law of this file: a façade adds convenience, never behaviour.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from starlette.types import ASGIApp
 
 from tailrace.errors import InvalidInput
+from tailrace.redact import Redactor
 from tailrace.report import Reported, execution
 from tailrace.runtime import Run, Runtime, Startable
 from tailrace.settings import Settings
@@ -25,7 +26,8 @@ class Tailrace(Runtime):
             output = await run
 
     `store` is a store URL (default: the user's own file, shared with the command line);
-    further settings come as `Settings`.
+    further settings come as `Settings`. The `redactor` keeps secrets out of the log; `workloads`
+    are commands that may be started over HTTP, by their names.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Tailrace(Runtime):
         *,
         flows: Iterable[Startable] = (),
         settings: Settings | None = None,
+        redactor: Redactor | None = None,
+        workloads: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         settings = settings or Settings()
         if store is not None:
             settings = settings.model_copy(update={"store": store})
-        super().__init__(settings, flows=flows)
+        super().__init__(settings, flows=flows, redactor=redactor, workloads=workloads)
 
     async def start(
         self,

@@ -8,7 +8,8 @@ answers with `status`, and `retryable` says whether the same call may work later
     ├── UsageError                  what was asked cannot be done; ask differently
     │   ├── InvalidRequest · InvalidInput · InvalidPosition · InvalidEvent · InvalidFlow
     │   ├── InvalidSetting · PayloadTooLarge
-    │   └── TargetNotFound · FlowNotFound · ExecutionNotFound
+    │   └── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
+    │       · PayloadNotFound · WorkloadNotFound
     ├── ConflictError               the log has moved on, or says otherwise
     │   └── ExecutionExists · IdempotencyConflict · PositionConflict · ProducerGap · LogSealed
     │       · IllegalTransition
@@ -17,7 +18,7 @@ answers with `status`, and `retryable` says whether the same call may work later
     │       · StoreTooNew
     ├── RemoteError                 a server elsewhere, or the way to it
     │   └── ConnectionLost · ProtocolError
-    ├── AddressUnavailable · Overloaded · ShuttingDown
+    ├── AddressUnavailable · Overloaded · ShuttingDown · OutputTooLarge
     └── ExecutionError              an execution ended, and not by completing
         └── ExecutionFailed · ExecutionCancelled · ExecutionTimedOut · ExecutionLost
 """
@@ -124,6 +125,28 @@ class ExecutionNotFound(UsageError):
     code = "execution_not_found"
     status = 404
     default_hint = "`tailrace ls` lists executions; is it in another store or workspace?"
+
+
+class WrongKind(UsageError):
+    """The execution is of another kind than the path says."""
+
+    code = "wrong_kind"
+    status = 404
+
+
+class PayloadNotFound(UsageError):
+    """The execution has no such payload."""
+
+    code = "payload_not_found"
+    status = 404
+
+
+class WorkloadNotFound(UsageError):
+    """The server runs no workload of that name."""
+
+    code = "workload_not_found"
+    status = 404
+    default_hint = "Start it with `tailrace serve --allow-workload NAME='COMMAND …'`."
 
 
 class ConflictError(TailraceError):
@@ -277,6 +300,12 @@ class ShuttingDown(TailraceError):
     code = "shutting_down"
     status = 503
     retryable = True
+
+
+class OutputTooLarge(TailraceError):
+    """A command wrote more than it may."""
+
+    code = "output_too_large"
 
 
 class ExecutionError(TailraceError):

@@ -63,12 +63,15 @@ class Error(BaseModel):
 
 
 class OutputSummary(BaseModel):
-    """What a node's output looks like, without the output."""
+    """What a value looks like, in place of the value: a node's output, or one that is large."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     keys: list[str] = Field(default_factory=list, description="The keys, when it is an object.")
     size_bytes: int = Field(description="Its size as JSON.")
     preview: str = Field(description="The beginning of its JSON.")
+    digest: str | None = Field(
+        default=None, description="Where the preview is not all: fetch it by this (`…/payloads/`)."
+    )
 
 
 class ExecutionQueued(Payload, type="execution.queued"):
@@ -282,11 +285,15 @@ class StreamGap(Payload, type="stream.gap", control=True):
 class StreamOpen(Payload, type="stream.open", control=True):
     """The first frame of every stream: where the watcher stands."""
 
-    execution_id: str
-    status: str = Field(description="The execution's status now.")
+    execution_id: str | None = Field(default=None, description="The execution, of a stream of one.")
+    workspace: str | None = Field(default=None, description="The workspace, of a stream of many.")
+    executions: int | None = Field(default=None, description="How many such a stream begins with.")
+    status: str | None = Field(default=None, description="The execution's status now.")
     position: str = Field(description="Where this stream starts, exclusive.")
-    head: int = Field(description="The newest id now.")
-    epoch: str = Field(description="The life of this log; another epoch is another log.")
+    head: int | None = Field(default=None, description="The newest id now.")
+    epoch: str | None = Field(
+        default=None, description="The life of this log; another epoch is another log."
+    )
     resumed: bool = Field(description="The client named a position and the log could serve it.")
     gap: dict[str, Any] | None = Field(
         default=None, description="As in stream.gap, if one follows."
@@ -322,6 +329,7 @@ class Draft:
     node: str | None = None
     attempt: int = 1
     encoded: bytes | None = None  # by whoever has encoded it already, for its execution
+    aside: Mapping[str, bytes] | None = None  # digest → value: what is kept beside its log
 
     def encode(self, execution_id: str) -> bytes:
         """Write the envelope from after its id to its end.

@@ -27,7 +27,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from tailrace import events
 from tailrace.ambient import speaking
 from tailrace.clock import Clock, elapsed_ms, within
-from tailrace.endings import Ending, completed, describe, summary
+from tailrace.endings import Ending, describe
 from tailrace.errors import TailraceError
 from tailrace.flow.build import Flow
 from tailrace.flow.graph import Call, Ref, case_of
@@ -141,7 +141,7 @@ class _Running:
         fields["node_count"] = self.completed
         if self.items is not None:
             return events.ExecutionCompleted(output=None, item_count=self.items, **fields)
-        return completed(self.done[self.flow.capture].value, **fields)
+        return events.ExecutionCompleted(output=self.done[self.flow.capture].value, **fields)
 
     def _open_edges(self) -> None:
         for edge in self.flow.ir.edges:
@@ -191,7 +191,7 @@ class _Running:
         self, call: Call, value: Any, items: int | None, end: dict[str, Any], attempt: int
     ) -> None:
         if items is None:
-            told = events.NodeCompleted(output_summary=summary(value), **end)
+            told = events.NodeCompleted(output_summary=self.recorder.summary(value), **end)
         else:
             told = events.NodeCompleted(item_count=items, **end)
         # Not awaited: whatever depends on it begins by emitting, and that takes this along.

@@ -24,16 +24,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
-from tailrace import sse
+from tailrace import seek, sse
 from tailrace.clock import Clock
 from tailrace.errors import InvalidPosition
 from tailrace.events import TERMINAL, Record, StreamGap
 from tailrace.log.base import PAGE_MAX_BYTES, Entry, EventLog, bytes_of, clip
+from tailrace.seek import Begin
 
 TICK_S = 1.0  # the grain of heartbeats and lifetimes: one timer for all watchers
 HOT_BYTES = 67_108_864  # of events, for all tails of a hub
@@ -75,15 +76,13 @@ class Opening:
         return self.entry.sealed and self.resumed and self.after >= self.entry.head
 
 
-def resolve(entry: Entry, asked: Position | None, newest: int | None = None) -> Opening:
+def resolve(entry: Entry, asked: Position | None, begin: int | None = None) -> Opening:
     """Decide where to start. What the log cannot give is a gap that is said, never silence.
 
-    With `newest`, who names no position begins that many events before the head.
+    With `begin`, who names no position begins there, and does not want what is before.
     """
-    if asked is None and newest is not None:
-        # Of a log that has ended at least the end: nothing else would ever come.
-        newest = max(newest, 1) if entry.sealed else newest
-        return Opening(entry, max(entry.head - newest, entry.floor - 1), resumed=False)
+    if asked is None and begin is not None:
+        return Opening(entry, max(begin, entry.floor - 1), resumed=False)
     if asked is None:
         return Opening(entry, entry.floor - 1, resumed=False, gap=_trimmed(entry, 0))
     if asked.epoch not in (None, entry.epoch):
@@ -320,6 +319,15 @@ class Watcher:
         finally:
             self._waiter = None
 
+    async def stopped(self) -> None:
+        """Wait until the stream has to end; what there is to read is for later."""
+        while self._final is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
     def listen(self, listener: Callable[[Signal], None]) -> None:
         """From now on call `listener` with each signal, beginning with one that came before."""
         self._listener = listener
@@ -349,6 +357,18 @@ class Watcher:
         self._hub.leave(self, self._tail)
 
 
+class Timed(Protocol):
+    """What the hub's ticker looks at: a watcher, or a stream of many."""
+
+    def tick(self, now: float) -> None:
+        """Look at the time."""
+        ...
+
+    def wake(self, signal: Signal) -> None:
+        """Hear a signal."""
+        ...
+
+
 class Hub:
     """All watchers of this process. `run` its ticker in a task group; `close` ends all streams."""
 
@@ -366,6 +386,7 @@ class Hub:
         self.closing = False
         self.hot_bytes = 0
         self.pages: dict[tuple[str, int], Batch] = {}
+        self.timed: set[Timed] = set()  # beside the watchers
         self._tails: dict[str, Tail] = {}
         self._tasks: TaskGroup
 
@@ -379,38 +400,46 @@ class Hub:
         execution_id: str,
         asked: Position | None = None,
         *,
-        newest: int | None = None,
+        begin: Begin | None = None,
         lifetime_s: float = math.inf,
     ) -> Watcher:
         """Stand at a position of a log.
 
-        If none is asked for: at the beginning, or before the `newest` events.
+        If none is asked for: at the beginning, or where `begin` says.
         After `lifetime_s`, shortened at random to 80-100 %, the watcher is told EXPIRED. The
         caller must `close` it.
 
         Raises ExecutionNotFound.
         """
         entry = await self.log.entry(execution_id)
+        after = None
+        if asked is None and begin is not None:
+            after = await seek.position(self.log, entry, begin)
         # No await from here on: two first watchers must not make two tails.
         tail = self._tails.get(execution_id) or self._follow(entry)
         if entry == tail.entry:
             entry = tail.entry  # ten thousand idle watchers share one
-        # The jitter keeps streams that began together, after a deploy, from ending together.
-        lifetime = lifetime_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
-        watcher = Watcher(
-            self, tail, resolve(entry, asked, newest), self.clock.monotonic() + lifetime
-        )
+        watcher = Watcher(self, tail, resolve(entry, asked, after), self.expiry(lifetime_s))
         tail.watchers.add(watcher)
         if self.closing:
             watcher.wake(Signal.CLOSING)
         return watcher
 
+    def expiry(self, lifetime_s: float) -> float:
+        """When a stream that begins now has lived long enough, on the monotonic clock."""
+        # The jitter keeps streams that began together, after a deploy, from ending together.
+        return self.clock.monotonic() + lifetime_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
+
     @asynccontextmanager
     async def watch(
-        self, execution_id: str, asked: Position | None = None, *, newest: int | None = None
+        self,
+        execution_id: str,
+        asked: Position | None = None,
+        *,
+        begin: Begin | None = None,
     ) -> AsyncIterator[Watcher]:
         """`open` a watcher for a block; however the block is left, nothing of it stays."""
-        watcher = await self.open(execution_id, asked, newest=newest)
+        watcher = await self.open(execution_id, asked, begin=begin)
         try:
             yield watcher
         finally:
@@ -443,9 +472,8 @@ class Hub:
             while True:
                 await self.clock.sleep(grain)
                 now = self.clock.monotonic()
-                for tail in tuple(self._tails.values()):
-                    for watcher in tuple(tail.watchers):
-                        watcher.tick(now)
+                for watcher in self._all():
+                    watcher.tick(now)
 
     def close(self) -> None:
         """End all streams, now and from now on: each tells its client to resume elsewhere.
@@ -454,6 +482,9 @@ class Hub:
         after streams have ended (uvicorn #451), which without it they never would.
         """
         self.closing = True
-        for tail in tuple(self._tails.values()):
-            for watcher in tuple(tail.watchers):
-                watcher.wake(Signal.CLOSING)
+        for watcher in self._all():
+            watcher.wake(Signal.CLOSING)
+
+    def _all(self) -> list[Timed]:
+        """All as they are now: what they are told may change who there is."""
+        return [*self.timed, *(w for tail in self._tails.values() for w in tail.watchers)]

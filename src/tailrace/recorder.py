@@ -26,11 +26,13 @@ from tailrace.clock import Clock, elapsed_ms, rfc3339
 from tailrace.endings import Ending, describe
 from tailrace.errors import ExecutionNotFound, LogSealed, Overloaded, TailraceError, UsageError
 from tailrace.events import Draft, Payload, Record, check, draft
-from tailrace.log.base import Appended, EventLog, encode
+from tailrace.intake import Intake
+from tailrace.log.base import Appended, EventLog
 
 Terminal = Ending | events.ExecutionCancelled | events.ExecutionTimedOut
 Work = Callable[["Recorder"], Awaitable[Ending]]
 OUTBOX_MAX_EVENTS = 5000  # posted and not yet handed to the store
+OUTBOX_MAX_BYTES = 67_108_864  # of the same; one larger event still fits into an empty one
 OUTBOX_HIGH = 200  # from here on a streaming producer waits
 
 
@@ -43,15 +45,21 @@ class Recorder:
     """Appends the events of one execution, in the order in which it is given them.
 
     `emit` waits until the log has them; `post` does not: what was posted is appended in the
-    background, or with what is emitted next. Bound: OUTBOX_MAX_EVENTS, then refuse.
+    background, or with what is emitted next. Bound: OUTBOX_MAX_EVENTS and OUTBOX_MAX_BYTES, then
+    refuse.
     """
 
-    def __init__(self, log: EventLog, clock: Clock, execution_id: str) -> None:
+    def __init__(
+        self, log: EventLog, clock: Clock, execution_id: str, intake: Intake | None = None
+    ) -> None:
         self.log, self.clock, self.execution_id = log, clock, execution_id
+        self.intake = intake or Intake()
         self.started = clock.monotonic()
         self.node_count = 0  # of nodes learned live
         self._names: Counter[str] = Counter()
         self._outbox: list[Draft] = []
+        self._outbox_bytes = 0
+        self._aside: dict[str, bytes] = {}  # goes with what is said next
         self._lock = threading.Lock()  # threads of sync nodes post too
         self._thread = threading.get_ident()
         self._posted = anyio.Event()
@@ -65,9 +73,15 @@ class Recorder:
         now = self.clock.now()
         drafts = [draft(payload, now, node=node, attempt=attempt) for payload in payloads]
         # First: what no log takes must not take with it what was posted before.
-        for made, encoded in zip(drafts, encode(self.execution_id, drafts), strict=True):
-            made.encoded = encoded
+        drafts = [self._prepared(made) for made in drafts]
         return await self.log.append(self.execution_id, [*self._take(), *drafts])
+
+    def summary(self, value: Any) -> events.OutputSummary:
+        """What an output looks like; the output itself is put aside with what is said next."""
+        told, aside = self.intake.summary(value)
+        with self._lock:
+            self._aside |= aside
+        return told
 
     def post(self, payload: Payload, *, node: str | None = None, attempt: int = 1) -> None:
         """Hand a payload in without waiting; from any thread.
@@ -86,28 +100,39 @@ class Recorder:
         self._put(Draft(type=type_, ts=ts, data=data, node=node, attempt=attempt))
 
     def _put(self, made: Draft) -> None:
-        # Encoded here, so that what cannot be an event fails where it was said.
-        made.encoded = encode(self.execution_id, [made])[0]
+        # Here, so that what cannot be an event fails where it was said.
+        made = self._prepared(made)
         foreign = threading.get_ident() != self._thread
         if foreign:
             # A thread cannot be interrupted; this is where it hears of a cancellation.
             with suppress(RuntimeError, anyio.NoEventLoopError):
                 anyio.from_thread.check_cancelled()
         with self._lock:
-            if len(self._outbox) >= OUTBOX_MAX_EVENTS:
+            if len(self._outbox) >= OUTBOX_MAX_EVENTS or self._outbox_bytes >= OUTBOX_MAX_BYTES:
                 raise Overloaded(
-                    f"{OUTBOX_MAX_EVENTS} events of {self.execution_id} wait for the store",
+                    f"{len(self._outbox)} events of {self.execution_id} wait for the store",
                     hint="`await flush()` now and then, where so much is said.",
                 )
             self._outbox.append(made)
+            self._outbox_bytes += len(made.encoded or b"")
+            self._outbox_bytes += sum(map(len, (made.aside or {}).values()))
         if foreign:
             self._loop.call_soon_threadsafe(lambda: self._posted.set())
         else:
             self._posted.set()
 
+    def _prepared(self, made: Draft) -> Draft:
+        made = self.intake.prepare(self.execution_id, made)
+        if self._aside:
+            with self._lock:
+                aside, self._aside = self._aside, {}
+            made.aside = {**(made.aside or {}), **aside}
+        return made
+
     def _take(self) -> list[Draft]:
         with self._lock:
             taken, self._outbox = self._outbox, []
+            self._outbox_bytes = 0
         return taken
 
     async def flush(self) -> None:

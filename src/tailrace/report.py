@@ -12,7 +12,7 @@ import anyio
 
 from tailrace import ambient, events
 from tailrace.ambient import Step, speaking
-from tailrace.endings import Ending, completed, describe
+from tailrace.endings import Ending, describe
 from tailrace.recorder import Recorder
 from tailrace.runtime import Run, Runtime
 
@@ -60,7 +60,9 @@ class _Block:
         took = recorder.elapsed_ms()
         if self.error is not None:
             return events.ExecutionFailed(error=describe(self.error), total_duration_ms=took)
-        return completed(self.output, total_duration_ms=took, node_count=recorder.node_count)
+        return events.ExecutionCompleted(
+            output=self.output, total_duration_ms=took, node_count=recorder.node_count
+        )
 
 
 @asynccontextmanager

@@ -7,21 +7,31 @@ The law of this file: everything that runs in the background runs in this one ta
 import base64
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import anyio
 from anyio.abc import TaskGroup
-from pydantic_core import to_jsonable_python
+from pydantic_core import from_json, to_json, to_jsonable_python
 
 from tailrace import events
 from tailrace.agent import Agent
 from tailrace.ambient import LogHandler
 from tailrace.clock import Clock, SystemClock, rfc3339
+from tailrace.compact import compact
 from tailrace.errors import (
     ExecutionExists,
     FlowNotFound,
@@ -33,16 +43,21 @@ from tailrace.errors import (
     ShuttingDown,
     StoreError,
     TailraceError,
+    WorkloadNotFound,
 )
-from tailrace.events import Event, draft
+from tailrace.events import Draft, Event, Record, draft
 from tailrace.executor import flow_work
-from tailrace.filters import Filter, parse
+from tailrace.filters import Choice, chosen
 from tailrace.flow.build import Flow
-from tailrace.hub import Hub, Position, Signal
+from tailrace.hub import Batch, Hub, Position, Signal
+from tailrace.intake import Intake
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_after
 from tailrace.log.base import Entry, EventLog, Opening
 from tailrace.recorder import Recorder, Work, supervise
+from tailrace.redact import Redactor
+from tailrace.seek import begin_of
 from tailrace.settings import Settings, sqlite_path
+from tailrace.workload import Command, command_work
 
 _logger = logging.getLogger("tailrace")
 Startable = Flow[Any] | Agent[Any]
@@ -74,11 +89,11 @@ class Follow:
         after: str | int | None,
         *,
         live: bool,
-        wanted: Filter | None = None,
-        newest: int | None = None,
+        choice: Choice,
     ) -> None:
         self._hub, self._execution_id, self._live = hub, execution_id, live
-        self._wanted, self._newest = wanted, newest
+        self._wanted, self._begin = chosen(choice), begin_of(choice, hub.clock.now())
+        self._compact = choice.get("compact")
         self._asked = None if after is None else Position.parse(str(after))
         self._events = self._run()
         self.position: str | None = None if after is None else str(after)
@@ -94,8 +109,8 @@ class Follow:
         await self._events.aclose()
 
     async def _run(self) -> AsyncGenerator[Event, None]:
-        hub, wanted = self._hub, self._wanted
-        async with hub.watch(self._execution_id, self._asked, newest=self._newest) as watcher:
+        hub = self._hub
+        async with hub.watch(self._execution_id, self._asked, begin=self._begin) as watcher:
             epoch = watcher.opening.entry.epoch
             if watcher.opening.gap:
                 yield _control(watcher.opening.gap, self._execution_id)
@@ -105,16 +120,22 @@ class Follow:
                 batch = await watcher.read()
                 if batch.gap:
                     yield _control(batch.gap, self._execution_id)
-                for record in batch.records:
+                for record in self._chosen(batch):
                     self.position = f"{record.seq}@{epoch}"
-                    if wanted is None or wanted.chooses(record):
-                        yield record.event()
+                    yield record.event()
+                if batch.records:
+                    self.position = f"{batch.last}@{epoch}"
                 if batch.ended:
                     return
                 if not batch.records and not self._live:
                     return
                 if not batch.records and await watcher.wait() is Signal.CLOSING:
                     raise ShuttingDown
+
+    def _chosen(self, batch: Batch) -> Sequence[Record]:
+        wanted = self._wanted
+        records = [r for r in batch.records if wanted is None or wanted.chooses(r)]
+        return compact(records) if self._compact else records
 
 
 def _control(payload: events.Payload, execution_id: str) -> Event:
@@ -156,7 +177,9 @@ class Run:
         await self._ended()
         log = self._runtime.log
         head = (await log.entry(self.id)).head
-        return outcome((await log.read(self.id, head - 1, 1))[0].event())
+        end = (await log.read(self.id, head - 1, 1))[0].event()
+        output, digest = outcome(end), (end.data.get("output_summary") or {}).get("digest")
+        return output if digest is None else from_json(await log.payload(self.id, digest))
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.result().__await__()
@@ -180,6 +203,8 @@ class Runtime:
         flows: Iterable[Startable] = (),
         log: EventLog | None = None,
         clock: Clock | None = None,
+        redactor: Redactor | None = None,
+        workloads: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.clock: Clock = clock or SystemClock()
@@ -191,6 +216,9 @@ class Runtime:
             ring=self.settings.ring_events,
             heartbeat_s=self.settings.heartbeat_s,
         )
+        self.redactor = redactor or Redactor()
+        self.intake = Intake(self.redactor)
+        self.workloads = dict(workloads or {})
         self.flows: dict[str, Startable] = {}
         self._running: dict[str, Run] = {}
         self._stack = AsyncExitStack()
@@ -244,6 +272,10 @@ class Runtime:
         """Call something when this runtime has closed: what was installed for it goes with it."""
         self._stack.callback(callback)
 
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run something in the background until this closes; it keeps its errors to itself."""
+        self._tasks.start_soon(work)
+
     def _capture_logging(self) -> None:
         """Let what is logged inside a run be in its log, for as long as this is open."""
         handler = LogHandler()
@@ -280,6 +312,39 @@ class Runtime:
         work = found.work if isinstance(found, Agent) else partial(flow_work, found)
         return await self.begin(queued, work(arguments), key=idempotency_key)
 
+    async def start_workload(
+        self,
+        name: str,
+        input: Any = None,  # noqa: A002 - the event's own word
+        *,
+        workspace: str = "default",
+        idempotency_key: str | None = None,
+        deadline_ms: int | None = None,
+    ) -> Run:
+        """Start one of the commands that this runtime was given, by its name.
+
+        It reads its input, if any, as JSON from stdin. Raises WorkloadNotFound, and as `start`.
+        """
+        argv = self.workloads.get(name)
+        if argv is None:
+            known = ", ".join(sorted(self.workloads)) or "none"
+            raise WorkloadNotFound(f"There is no workload {name!r} here; known: {known}")
+        limit_ms = round(self.settings.workload_timeout_s * 1000)
+        queued = events.ExecutionQueued(
+            kind="workload",
+            flow=name,
+            workspace=workspace,
+            input={"command": list(argv), "input": input},
+            deadline_ms=min(deadline_ms or limit_ms, limit_ms),
+        )
+        command = Command(
+            argv=argv,
+            line_max_bytes=self.settings.line_max_bytes,
+            output_max_bytes=self.settings.workload_output_max_bytes,
+            stdin=None if input is None else to_json(input),
+        )
+        return await self.begin(queued, command_work(command), key=idempotency_key)
+
     def _flow(self, name: str) -> Startable:
         try:
             return self.flows[name]
@@ -288,9 +353,17 @@ class Runtime:
             raise FlowNotFound(f"There is no flow {name!r} here; known: {known}") from None
 
     async def begin(
-        self, queued: events.ExecutionQueued, work: Work, *, key: str | None = None
+        self,
+        queued: events.ExecutionQueued,
+        work: Work,
+        *,
+        key: str | None = None,
+        execution_id: str | None = None,
     ) -> Run:
-        """Create an execution and run its work in the background. For flows and workloads alike."""
+        """Create an execution and run its work in the background. For flows and workloads alike.
+
+        Raises ExecutionExists if an id is given and taken.
+        """
         if self.hub.closing:
             raise ShuttingDown
         if len(self._running) >= self.settings.executions_max:
@@ -298,7 +371,9 @@ class Runtime:
         now = self.clock.now()
         if queued.kind not in KINDS:
             raise InvalidRequest(f"{queued.kind!r} is no kind", hint=f"One of: {', '.join(KINDS)}.")
-        execution_id = _keyed_id(queued.workspace, key) if key else events.new_execution_id(now)
+        if key is not None:
+            execution_id = _keyed_id(queued.workspace, key)
+        execution_id = execution_id or events.new_execution_id(now)
         opening = Opening(
             execution_id=execution_id,
             kind=queued.kind,
@@ -307,26 +382,32 @@ class Runtime:
             lease_until=self._lease_end(),
         )
         try:
-            await self.log.create(opening, [draft(queued, now)])
+            first = self.intake.prepare(execution_id, draft(queued, now))
+            await self.log.create(opening, [first])
         except ExecutionExists:
             if key is None:
                 raise
-            return await self._repeated(execution_id, queued)
+            return await self._repeated(execution_id, first)
         run = self._running[execution_id] = Run(self, execution_id)
         run._here = anyio.Event()
         self._tasks.start_soon(self._run, run, work, queued.deadline_ms)
         return run
 
-    async def _repeated(self, execution_id: str, queued: events.ExecutionQueued) -> Run:
+    async def _repeated(self, execution_id: str, asked: Draft) -> Run:
         """The execution an idempotency key made before, if it was asked for the same thing."""
-        first = (await self.log.read(execution_id, 0, 1))[0].event()
-        if (first.data.get("flow"), first.data.get("input")) != (queued.flow, queued.input):
+        before = (await self.log.read(execution_id, 0, 1))[0]
+        # Compared as the log has it: what was redacted or put aside looks the same in both.
+        now = Record(1, asked.type, asked.encode(execution_id))
+        same = ("flow", "input", "input_summary")
+        told = [[r.event().data.get(name) for name in same] for r in (before, now)]
+        if told[0] != told[1]:
             raise IdempotencyConflict
         return self._running.get(execution_id) or Run(self, execution_id)
 
     async def _run(self, run: Run, work: Work, deadline_ms: int | None) -> None:
         try:
-            await supervise(Recorder(self.log, self.clock, run.id), work, deadline_ms)
+            recorder = Recorder(self.log, self.clock, run.id, self.intake)
+            await supervise(recorder, work, deadline_ms)
         except TailraceError as error:
             # One execution's store trouble must not take down the others: its lease tells.
             _logger.error("execution %s: its end could not be written: %s", run.id, error)
@@ -344,22 +425,18 @@ class Runtime:
         after: str | int | None = None,
         *,
         live: bool = True,
-        events: str | None = None,
-        node: str | None = None,
-        level: str | None = None,
-        tail: int | None = None,
+        **choice: Unpack[Choice],
     ) -> Follow:
         """Follow an execution's events: all of them, then live, to the terminal one.
 
-        With `live=False`: those that are there, without waiting for more. `events`
-        (`"node.*,log.line"`), `node` and `level` choose; the terminal event always comes. Without
-        a position, `tail` begins with so many of the newest.
+        With `live=False`: those that are there, without waiting for more. A `Choice` chooses; the
+        terminal event always comes.
 
-        Gaps come as `stream.gap` events without an id. Raises ExecutionNotFound and
-        InvalidPosition when iterated, and ShuttingDown if this process ends first.
+        Gaps come as `stream.gap` events without an id. Raises InvalidRequest for a choice that
+        cannot be, ExecutionNotFound and InvalidPosition when iterated, and ShuttingDown if this
+        process ends first.
         """
-        wanted = parse([events or ""], [node or ""], level)
-        return Follow(self.hub, execution_id, after, live=live, wanted=wanted, newest=tail)
+        return Follow(self.hub, execution_id, after, live=live, choice=choice)
 
     async def view(self, execution_id: str) -> ExecutionState:
         """Fold an execution's log. Raises ExecutionNotFound."""
@@ -402,8 +479,9 @@ class Runtime:
         entry = await self.log.entry(execution_id)
         if not entry.sealed and entry.status != "cancelling":
             cancelling = events.ExecutionCancelling(by=by, reason=reason)
+            made = self.intake.prepare(execution_id, draft(cancelling, self.clock.now()))
             with suppress(LogSealed):  # it ended in between: that is what was wanted
-                await self.log.append(execution_id, [draft(cancelling, self.clock.now())])
+                await self.log.append(execution_id, [made])
             entry = await self.log.entry(execution_id)
         return entry
 

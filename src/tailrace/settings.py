@@ -77,6 +77,12 @@ class Settings(BaseModel):
     line_max_bytes: int = Field(
         default=65_536, ge=64, description="The longest log line; a longer one is cut and marked."
     )
+    workload_timeout_s: float = Field(
+        default=3600.0, gt=0, description="How long a workload started over HTTP may run."
+    )
+    workload_output_max_bytes: int = Field(
+        default=104_857_600, ge=1, description="What a workload started over HTTP may write in all."
+    )
     executions_max: int = Field(
         default=1000, ge=1, description="Executions that may run at once in one process."
     )

@@ -4,7 +4,8 @@ The law of this file: it is exact to the WHATWG HTML standard, section 9.2 ("Ser
 events"), and to nothing else. It knows no event catalog. A stream may be cut into chunks at any
 byte; the same messages come out.
 
-    encode, event_frame, id_frame, control_frame, comment, retry   messages → bytes
+    encode, event_frame, placed_frame, id_frame, control_frame, comment, retry
+                                                               messages → bytes
     Decoder.feed                                               bytes → messages
 
 Why our own: httpx-sse dispatches an empty message at every blank line once an id was seen, so
@@ -44,9 +45,14 @@ def event_frame(seq: int, event: str, tail: bytes) -> bytes:
     return b'id: %d\nevent: %b\ndata: {"id":%d,%b\n\n' % (seq, event.encode(), seq, tail)
 
 
-def id_frame(seq: int) -> bytes:
+def placed_frame(place: str, event: str, json: bytes) -> bytes:
+    """Write an event whose id is a position of more than its own log."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (place.encode(), event.encode(), json)
+
+
+def id_frame(id: int | str) -> bytes:  # noqa: A002 - the field's name in the standard
     """Move the client's last event id, and dispatch nothing (the standard's dispatch, step 1)."""
-    return b"id: %d\n\n" % seq
+    return b"id: %b\n\n" % str(id).encode()
 
 
 def control_frame(event: str, json: bytes) -> bytes:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
@@ -16,7 +17,7 @@ from anyio.abc import ByteReceiveStream, Process
 from tailrace import events
 from tailrace.clock import Clock, within
 from tailrace.endings import Ending
-from tailrace.errors import LogSealed
+from tailrace.errors import LogSealed, OutputTooLarge
 from tailrace.lines import Line, LineSplitter
 from tailrace.recorder import Recorder, Work
 
@@ -27,21 +28,35 @@ Echo = Callable[[str, bytes], Awaitable[None]]
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as POSIX shells report them
 
 
-def command_work(
-    command: Sequence[str], *, line_max_bytes: int, echo: Echo, inherit_stdin: bool = False
-) -> Work:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command, what it gets to read, and its limits."""
+
+    argv: Sequence[str]
+    line_max_bytes: int
+    output_max_bytes: int | None = None
+    stdin: bytes | None = None  # what it reads; None: nothing
+    inherit_stdin: bool = False
+
+
+async def no_echo(source: str, chunk: bytes) -> None:
+    """Its output goes nowhere but into the log."""
+
+
+def command_work(command: Command, echo: Echo = no_echo) -> Work:
     """The work of a command, for `supervise`; `echo` gets its output as it comes, unchanged."""
 
     async def work(recorder: Recorder) -> Ending:
-        stdin = None if inherit_stdin else subprocess.DEVNULL
+        given = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
+        stdin = None if command.inherit_stdin else given
         try:
-            process = await anyio.open_process(command, stdin=stdin, start_new_session=True)
+            process = await anyio.open_process(command.argv, stdin=stdin, start_new_session=True)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-            message = f"{command[0]}: {error.strerror}"
+            message = f"{command.argv[0]}: {error.strerror}"
             return _failed(recorder, status, "command_not_started", message)
         async with process:
-            await _record(process, recorder, line_max_bytes, echo)
+            await _Recording(process, recorder, command, echo).run()
         status = exit_status(process.returncode or 0)
         if status:
             return _failed(recorder, status, "exit_status", f"exit status {status}")
@@ -65,53 +80,70 @@ def _failed(recorder: Recorder, status: int, code: str, message: str) -> Ending:
     )
 
 
-async def _record(process: Process, recorder: Recorder, line_max_bytes: int, echo: Echo) -> None:
-    """Read all output until the command has ended; a cancel kills it and reads its last words."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    streams = {"stdout": process.stdout, "stderr": process.stderr}
-    reading = anyio.CancelScope(shield=True)  # a cancel goes to the command, not to its readers
-    read = anyio.Event()
+class _Recording:
+    """A process until its end: what it writes becomes events; a cancel kills it."""
 
-    async def read_all() -> None:
-        with reading:
-            async with anyio.create_task_group() as pumps:
-                for source, stream in streams.items():
-                    splitter = LineSplitter(line_max_bytes)
-                    pumps.start_soon(_pump, stream, source, splitter, recorder, echo)
-        read.set()
+    def __init__(self, process: Process, recorder: Recorder, command: Command, echo: Echo) -> None:
+        self.process, self.recorder, self.command, self.echo = process, recorder, command, echo
+        self.output_bytes = 0
+        self.reading = anyio.CancelScope(shield=True)  # a cancel goes to the command, not to this
+        self.read = anyio.Event()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read_all)
+    async def run(self) -> None:
+        """Read all output until the command has ended; of a killed one, its last words too."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._read_all)
+            tasks.start_soon(self._feed)
+            try:
+                await self.process.wait()
+            except anyio.get_cancelled_exc_class():
+                await _kill(self.process, self.recorder.clock)
+                raise
+            finally:
+                with anyio.CancelScope(shield=True), suppress(TimeoutError):
+                    await within(self.recorder.clock, STRAGGLER_MS, self.read.wait)
+                self.reading.cancel()
+
+    async def _feed(self) -> None:
+        if self.process.stdin is not None:
+            with suppress(anyio.BrokenResourceError):  # it need not read it
+                await self.process.stdin.send(self.command.stdin or b"")
+            await self.process.stdin.aclose()
+
+    async def _read_all(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
         try:
-            await process.wait()
-        except anyio.get_cancelled_exc_class():
-            await _kill(process, recorder.clock)
-            raise
+            with self.reading:
+                async with anyio.create_task_group() as pumps:
+                    pumps.start_soon(self._pump, self.process.stdout, "stdout")
+                    pumps.start_soon(self._pump, self.process.stderr, "stderr")
         finally:
-            with anyio.CancelScope(shield=True), suppress(TimeoutError):
-                await within(recorder.clock, STRAGGLER_MS, read.wait)
-            reading.cancel()
+            self.read.set()
 
+    async def _pump(self, stream: ByteReceiveStream, source: str) -> None:
+        splitter = LineSplitter(self.command.line_max_bytes)
+        try:
+            async for chunk in stream:
+                self._count(len(chunk))
+                await self.echo(source, chunk)
+                await self._emit_lines(splitter.feed(chunk), source)
+        finally:
+            with anyio.CancelScope(shield=True), suppress(LogSealed):
+                await self._emit_lines(splitter.end(), source)
+                await self.recorder.emit(events.LogSealed(source=source))
 
-async def _pump(
-    stream: ByteReceiveStream, source: str, splitter: LineSplitter, recorder: Recorder, echo: Echo
-) -> None:
-    try:
-        async for chunk in stream:
-            await echo(source, chunk)
-            await _emit_lines(splitter.feed(chunk), source, recorder)
-    finally:
-        with anyio.CancelScope(shield=True), suppress(LogSealed):
-            await _emit_lines(splitter.end(), source, recorder)
-            await recorder.emit(events.LogSealed(source=source))
+    def _count(self, size: int) -> None:
+        self.output_bytes += size
+        limit = self.command.output_max_bytes
+        if limit is not None and self.output_bytes > limit:
+            raise OutputTooLarge(f"It wrote more than {limit} bytes, and was stopped")
 
-
-async def _emit_lines(lines: list[Line], source: str, recorder: Recorder) -> None:
-    """A few appends for all lines of a chunk; waiting for them slows a command too fast."""
-    for start in range(0, len(lines), APPEND_LINES):
-        batch = lines[start : start + APPEND_LINES]
-        await recorder.emit(*[_event(line, source) for line in batch])
+    async def _emit_lines(self, lines: list[Line], source: str) -> None:
+        """A few appends for all lines of a chunk; waiting for them slows a command too fast."""
+        for start in range(0, len(lines), APPEND_LINES):
+            batch = lines[start : start + APPEND_LINES]
+            await self.recorder.emit(*[_event(line, source) for line in batch])
 
 
 def _event(line: Line, source: str) -> events.LogLine:

@@ -21,7 +21,7 @@ from tailrace.cli.main import cli
 from tailrace.cli.targets import example_names, load_flow
 from tailrace.flow.build import Flow
 from tailrace.runtime import Runtime
-from tailrace.workload import command_work
+from tailrace.workload import Command, command_work
 
 ROOT = Path(__file__).parents[2]
 PROSE = sorted(
@@ -67,10 +67,6 @@ def test_a_generated_file_is_what_the_code_says(path: Path) -> None:
 # --- schemas ----------------------------------------------------------------------------------
 
 
-async def _silent(source: str, chunk: bytes) -> None:
-    """No echo."""
-
-
 async def _everything(runtime: Runtime) -> AsyncIterator[Event]:
     for name, given in (
         ("etl", {}),
@@ -83,7 +79,7 @@ async def _everything(runtime: Runtime) -> AsyncIterator[Event]:
             yield event
     queued = events.ExecutionQueued(kind="workload", flow="sh", workspace="default")
     script = ["sh", "-c", "echo a; echo b >&2; exit 3"]
-    work = command_work(script, line_max_bytes=100, echo=_silent)
+    work = command_work(Command(argv=script, line_max_bytes=100))
     async for event in (await runtime.begin(queued, work)).follow():
         yield event
 

@@ -1,7 +1,7 @@
 """A real server on a free port, in the test's own event loop: in-process clients buffer streams."""
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from tailrace import Event, Settings, Tailrace, sse
 from tailrace.http.handover import HttpProtocol
+from tailrace.runtime import Startable
 
 BASE = "/api/v1/workspaces/default/executions"
 
@@ -80,9 +81,17 @@ def protocol() -> Any:
 @pytest.fixture
 def serve(protocol: Any) -> Serve:
     @asynccontextmanager
-    async def start(tailrace: Tailrace | None = None, **settings: object) -> AsyncIterator[Served]:
+    async def start(
+        tailrace: Tailrace | None = None,
+        *,
+        flows: Sequence[Startable] = (),
+        workloads: Mapping[str, Sequence[str]] | None = None,
+        **settings: object,
+    ) -> AsyncIterator[Served]:
         made = tailrace or Tailrace(
-            settings=Settings.model_validate({"store": "memory:"} | settings)
+            settings=Settings.model_validate({"store": "memory:"} | settings),
+            flows=flows,
+            workloads=workloads,
         )
         async with serving(made.asgi(), protocol) as url, httpx.AsyncClient(base_url=url) as http:
             try:

@@ -379,7 +379,10 @@ async def mixed(log: EventLog) -> None:
         ("?node=a", ["3", "4", "7"]),
         ("?tail=2", ["6", "7"]),
         ("?tail=0", ["7"]),
-        ("?tail=3&events=log.*", ["5", "6", "7"]),
+        ("?tail=2&events=log.*", ["5", "6", "7"]),  # of what it chooses, and the end
+        ("?tail=9&level=error", ["1", "3", "4", "5", "7"]),
+        ("?since=2000-01-01", ["1", "2", "3", "4", "5", "6", "7"]),
+        ("?since=1s", ["7"]),
         ("?tail=100", ["1", "2", "3", "4", "5", "6", "7"]),
         ("?after=4&tail=100", ["5", "6", "7"]),  # a position is more than a wish
     ],

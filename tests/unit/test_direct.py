@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tailrace import Settings
 from tailrace.errors import StoreError
 from tailrace.http.direct import LAST_CHUNK, Direct
-from tailrace.http.faces import SSE_FACE, Words
+from tailrace.http.faces import EVENTS, Words
 from tailrace.hub import HOT_BYTES, Hub, Position
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
@@ -50,7 +50,7 @@ class Socket(asyncio.Transport):
 
 async def stream(hub: Hub, after: int = 0, *, follow: bool = True) -> tuple[Direct, Socket]:
     runtime = Runtime(Settings(store="memory:"), log=hub.log, clock=hub.clock)
-    words = Words(runtime, SSE_FACE, "X1", heartbeat_event=False)
+    words = Words(runtime, EVENTS, "X1")
     watcher = await hub.open("X1", Position(after) if after else None)
     made, socket = Direct(hub, watcher, words, follow=follow), Socket()
     made.connections = {made}

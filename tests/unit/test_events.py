@@ -77,7 +77,12 @@ def test_an_envelope_looks_as_designed() -> None:
         "attempt": 1,
         "data": {
             "duration_ms": 234,
-            "output_summary": {"keys": ["body"], "size_bytes": 1024, "preview": "…"},
+            "output_summary": {
+                "keys": ["body"],
+                "size_bytes": 1024,
+                "preview": "…",
+                "digest": None,
+            },
         },
     }
 

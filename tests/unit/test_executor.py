@@ -1,6 +1,7 @@
 """A flow's whole life: order, streams, failures, cancels, deadlines; always one end."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 
 from tailrace import Event, after, errors, flow, node
 from tailrace.clock import within
-from tailrace.endings import summary
 from tailrace.events import TERMINAL
 from tailrace.flow.build import Flow
 from tailrace.lifecycle import ExecutionState, fold
@@ -327,6 +327,9 @@ async def test_a_large_output_is_summarised(runtime: Runtime) -> None:
     assert state.output is None
     assert state.end["output_summary"]["keys"] == ["body"]
     assert state.end["output_summary"]["size_bytes"] == 300_011
+    digest = state.end["output_summary"]["digest"]
+    assert json.loads(await runtime.log.payload(state.id, digest)) == {"body": "x" * 300_000}
+    assert state.nodes["large"].output_summary == state.end["output_summary"]  # kept once
 
 
 # --- retries and time ---------------------------------------------------------------------------
@@ -572,21 +575,6 @@ async def test_work_whose_log_was_ended_elsewhere_stops(runtime: Runtime) -> Non
     state = await run.wait()
     assert state.status == "completed"
     assert state.nodes["forever"].status == "running"  # its last words came too late
-
-
-def test_a_summary_tells_keys_size_and_beginning() -> None:
-    made = summary({"a": 1, "b": "x" * 1000})
-    assert made.keys == ["a", "b"]
-    assert made.size_bytes == 1014
-    assert made.preview.startswith('{"a":1,"b":"xxx')
-    assert len(made.preview) == 200
-
-
-def test_a_summary_never_fails() -> None:
-    loop: list[Any] = []
-    loop.append(loop)
-    for value in (object(), loop, {"a": object()}, b"\xff", "\ud800"):
-        assert summary(value).size_bytes > 0
 
 
 async def test_nothing_is_left_running(runtime: Runtime) -> None:

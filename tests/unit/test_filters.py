@@ -10,7 +10,7 @@ from tailrace import sse
 from tailrace.errors import InvalidRequest
 from tailrace.events import Draft, Record
 from tailrace.filters import Filter, parse
-from tailrace.http.faces import NDJSON_FACE, SSE_FACE, writer
+from tailrace.http.faces import EVENTS, EVENTS_NDJSON, writer
 from tailrace.hub import Batch
 
 
@@ -78,7 +78,7 @@ def test_the_position_moves_past_what_is_left_out(
     for types, choice in zip(batches, wanted, strict=False):
         records = [record(seq + n, type_) for n, type_ in enumerate(types, start=1)]
         seq += len(records)
-        messages = decoder.feed(writer(SSE_FACE, choice, chunked=False)(Batch(records)))
+        messages = decoder.feed(writer(EVENTS, choice)(Batch(records)))
         assert [int(m.id) for m in messages] == [r.seq for r in records if choice.chooses(r)]
         assert decoder.last_event_id == str(seq)
 
@@ -86,11 +86,11 @@ def test_the_position_moves_past_what_is_left_out(
 def test_a_filtered_batch_is_written_once_for_all_who_choose_alike() -> None:
     batch = Batch([record(1, "log.line"), record(2, "node.started", "a")])
     one, two = Filter(types=("log.*",)), Filter(types=("log.*",))
-    assert writer(SSE_FACE, one, chunked=True)(batch) is writer(SSE_FACE, two, chunked=True)(batch)
-    assert writer(SSE_FACE, one, chunked=True)(batch).endswith(b"id: 2\n\n\r\n")
+    assert writer(EVENTS, one, chunked=True)(batch) is writer(EVENTS, two, chunked=True)(batch)
+    assert writer(EVENTS, one, chunked=True)(batch).endswith(b"id: 2\n\n\r\n")
 
 
 def test_nothing_chosen_of_lines_writes_nothing_and_ends_nothing() -> None:
     batch = Batch([record(1, "log.line")])
     nothing = Filter(types=("custom.x",))
-    assert writer(NDJSON_FACE, nothing, chunked=True)(batch) == b""  # not an empty, last chunk
+    assert writer(EVENTS_NDJSON, nothing, chunked=True)(batch) == b""  # not an empty, last chunk

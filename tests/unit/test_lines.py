@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.lines import Line, LineSplitter
+from tailrace.lines import Line, LineSplitter, lines_of
 
 
 def split(*chunks: bytes, limit: int = 100) -> list[Line]:
@@ -34,9 +34,27 @@ def test_lines_end_at_lf_wherever_the_bytes_are_cut(stream: bytes, expected: lis
     assert [line.text for line in split(*[bytes([byte]) for byte in stream])] == expected
 
 
-@given(st.lists(st.binary(max_size=30), max_size=20))
-def test_cuts_change_nothing(chunks: list[bytes]) -> None:
-    assert split(*chunks) == split(b"".join(chunks))
+OUTPUT = st.lists(st.sampled_from([b"a", b"bcd", b"\r", b"\n", b"x" * 9, "é".encode()])).map(
+    b"".join
+)
+
+
+@given(st.lists(st.binary(max_size=30) | OUTPUT, max_size=20), st.integers(1, 100))
+def test_cuts_change_nothing(chunks: list[bytes], limit: int) -> None:
+    assert split(*chunks, limit=limit) == split(b"".join(chunks), limit=limit)
+
+
+def test_of_a_line_drawn_anew_the_newest_drawings_are_kept() -> None:
+    drawings = b"\r".join(b"%d%%" % n for n in range(101))
+    assert split(drawings + b"\n", limit=12) == [Line("98%\r99%\r100%", True)]
+    assert split(b"old\r" + b"x" * 20 + b"\n", limit=12) == [Line("x" * 12, True)]
+    assert split(b"x" * 12 + b"\r\n", limit=12) == [Line("x" * 12, False)]
+
+
+def test_a_text_has_the_lines_that_lf_ends() -> None:
+    assert lines_of("a\u2028b\x0cc\r\n\nd\n") == ["a\u2028b\x0cc", "", "d"]
+    assert lines_of("") == [""]
+    assert lines_of("\ud83d\ude00 \ud83d") == ["😀 \ufffd"]
 
 
 def test_a_long_line_is_cut_and_marked_and_the_next_is_whole() -> None:

@@ -8,11 +8,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tailrace import Event
+from tailrace import Event, errors
 from tailrace.events import ExecutionQueued
 from tailrace.runtime import Run, Runtime
 from tailrace.settings import Settings
-from tailrace.workload import command_work, exit_status
+from tailrace.workload import Command, command_work, exit_status
 
 
 @pytest.fixture
@@ -21,12 +21,8 @@ async def runtime() -> AsyncIterator[Runtime]:
         yield opened
 
 
-async def silent(source: str, chunk: bytes) -> None:
-    pass
-
-
 async def start(runtime: Runtime, *command: str, line_max_bytes: int = 65_536) -> Run:
-    work = command_work(command, line_max_bytes=line_max_bytes, echo=silent)
+    work = command_work(Command(argv=command, line_max_bytes=line_max_bytes))
     return await runtime.begin(ExecutionQueued(kind="workload", flow=command[0]), work)
 
 
@@ -62,7 +58,7 @@ async def test_output_comes_unchanged_and_while_it_runs(runtime: Runtime) -> Non
         passed.append((source, chunk))
 
     code = "import sys; sys.stdout.buffer.write(b'a\\r\\n\\xff\\x1b[31mred'); sys.stdin.read()"
-    work = command_work([sys.executable, "-c", code], line_max_bytes=1000, echo=keep)
+    work = command_work(Command(argv=[sys.executable, "-c", code], line_max_bytes=1000), keep)
     run = await runtime.begin(ExecutionQueued(kind="workload", flow="x"), work)
     events = await events_of(run)
     assert b"".join(chunk for _, chunk in passed) == b"a\r\n\xff\x1b[31mred"
@@ -156,3 +152,45 @@ async def test_a_grandchild_that_keeps_the_pipe_does_not_keep_the_execution(
         assert state.status == "completed"
     finally:
         os.kill(pid, 9)
+
+
+# --- workloads: commands by name ----------------------------------------------------------------
+
+
+@pytest.fixture
+async def allowing() -> AsyncIterator[Runtime]:
+    settings = Settings(store="memory:", workload_output_max_bytes=10_000, workload_timeout_s=60)
+    cat = [sys.executable, "-c", "import sys; print(sys.stdin.read())"]
+    workloads = {"cat": cat, "yes": ["yes"], "deaf": ["sleep", "0"], "sleep": ["sleep", "60"]}
+    async with Runtime(settings, workloads=workloads) as opened:
+        yield opened
+
+
+async def test_a_workload_reads_its_input_as_json(allowing: Runtime) -> None:
+    run = await allowing.start_workload("cat", {"n": 1})
+    assert said(await events_of(run), "stdout") == ['{"n":1}']
+    assert said(await events_of(await allowing.start_workload("cat")), "stdout") == [""]
+    big = await allowing.start_workload("deaf", "x" * 1_000_000)  # it ends without reading it
+    assert (await big.wait()).status == "completed"
+
+
+async def test_a_name_that_was_not_allowed_is_refused(allowing: Runtime) -> None:
+    with pytest.raises(errors.WorkloadNotFound, match="cat, deaf"):
+        await allowing.start_workload("rm")
+
+
+async def test_one_that_writes_too_much_is_stopped(allowing: Runtime) -> None:
+    run = await allowing.start_workload("yes")
+    state = await run.wait()
+    assert state.status == "failed"
+    assert (state.error or {})["type"] == "output_too_large"
+
+
+async def test_one_that_takes_too_long_is_stopped(allowing: Runtime) -> None:
+    run = await allowing.start_workload("sleep", deadline_ms=50)
+    assert (await run.wait()).status == "timed_out"
+    assert (await events_of(run))[0].data["deadline_ms"] == 50
+    unlimited = await allowing.start_workload("sleep", deadline_ms=10_000_000)
+    assert (await anext(aiter(unlimited.follow()))).data["deadline_ms"] == 60_000
+    await unlimited.cancel()
+    assert (await unlimited.wait()).status == "cancelled"

@@ -24,7 +24,7 @@ from tailrace.events import Event
 from tailrace.lifecycle import ExecutionState
 from tailrace.runtime import Run, Runtime, Startable
 from tailrace.settings import Settings
-from tailrace.workload import command_work
+from tailrace.workload import Command, command_work
 
 REDRAWS_A_SECOND = 10
 
@@ -148,13 +148,13 @@ async def run_command(settings: Settings, command: Sequence[str], name: str | No
         queued = events.ExecutionQueued(
             kind="workload", flow=name or command[0], input={"command": list(command)}
         )
-        work = command_work(
-            command,
+        made = Command(
+            argv=command,
             line_max_bytes=settings.line_max_bytes,
-            echo=_Echo(),
             # A command in a session of its own cannot read a terminal; a pipe or a file it can.
             inherit_stdin=not sys.stdin.isatty(),
         )
+        work = command_work(made, _Echo())
         run = await runtime.begin(queued, work)
         _say(f"execution {run.id}")
         async with anyio.create_task_group() as tasks:

@@ -4,6 +4,8 @@ The law of this file: parse, call, print. Results go to stdout, everything about
 """
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from tailrace.cli.graph import draw, load_ir, report_problems
 from tailrace.cli.options import DONE, FAILED, fail, run_async, settings_options, store_option
 from tailrace.cli.targets import example_names, load_flow, load_flows
 from tailrace.client import Client
-from tailrace.errors import InvalidInput, TailraceError
+from tailrace.errors import InvalidInput, InvalidSetting, TailraceError
 from tailrace.filters import LEVELS
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
@@ -276,7 +278,20 @@ def graph(target: str, form: str | None) -> None:
     draw(ir, form)
 
 
-@cli.command(epilog=_examples("tailrace serve", "tailrace serve flows.py s2_site --port 9000"))
+@cli.command(
+    epilog=_examples(
+        "tailrace serve",
+        "tailrace serve flows.py s2_site --port 9000",
+        "tailrace serve --allow-workload backup='./backup.sh --all'",
+    )
+)
+@click.option(
+    "--allow-workload",
+    "allowed",
+    multiple=True,
+    metavar="NAME=COMMAND",
+    help="Let `POST /api/v1/workloads` run this command, by its name. May be repeated.",
+)
 @click.argument("targets", nargs=-1, type=_Target())
 @settings_options(
     "host",
@@ -292,13 +307,27 @@ def graph(target: str, form: str | None) -> None:
     "ring_events",
     "body_max_bytes",
     "executions_max",
+    "workload_timeout_s",
+    "workload_output_max_bytes",
+    "line_max_bytes",
 )
-def serve(targets: tuple[str, ...], settings: Settings) -> None:
+def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""
     from tailrace.cli import serving  # the server's imports are not every command's price
 
     flows = [flow for target in targets for flow in load_flows(target)]
-    sys.exit(serving.serve(settings, flows))
+    sys.exit(serving.serve(settings, flows, dict(map(_workload, allowed))))
+
+
+def _workload(text: str) -> tuple[str, list[str]]:
+    name, _, command = text.partition("=")
+    argv = shlex.split(command)
+    if not (re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) and argv):
+        raise InvalidSetting(
+            f"--allow-workload {text!r} is not NAME=COMMAND",
+            hint="For example --allow-workload backup='./backup.sh --all'.",
+        )
+    return name, argv
 
 
 @cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -108,15 +108,21 @@ def _protocol() -> Any:
     return HttpProtocol
 
 
-def _server(settings: Settings, flows: Sequence[Startable]) -> _Server:
-    app = Tailrace(settings=settings, flows=flows).asgi()
+def _server(
+    settings: Settings,
+    flows: Sequence[Startable],
+    workloads: Mapping[str, Sequence[str]] | None = None,
+) -> _Server:
+    app = Tailrace(settings=settings, flows=flows, workloads=workloads).asgi()
     return _Server(server_config(app, settings), settings)
 
 
-def serve(settings: Settings, flows: Sequence[Startable]) -> int:
+def serve(
+    settings: Settings, flows: Sequence[Startable], workloads: Mapping[str, Sequence[str]]
+) -> int:
     """Serve until a signal; returns the exit status."""
     listener, settings = _listen(settings)
-    server = _server(settings, flows)
+    server = _server(settings, flows, workloads)
     tune_collector()
     # uvicorn hands the signal on after it has shut down in good order.
     with suppress(KeyboardInterrupt):

@@ -5,15 +5,25 @@ The law of this file: transport only; every decision is in `resume`. Its twin is
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
-from tailrace.client.answers import TIMEOUT, answer_of, api_url, output_of, problem_of, unreachable
+from tailrace.client.answers import (
+    TIMEOUT,
+    answer_of,
+    api_url,
+    digest_of,
+    json_of,
+    output_of,
+    problem_of,
+    unreachable,
+)
 from tailrace.client.resume import ATTEMPTS, Resume, choice
 from tailrace.clock import Clock, SystemClock
 from tailrace.errors import TailraceError
 from tailrace.events import Event
+from tailrace.filters import Choice
 
 
 class Follow:
@@ -118,24 +128,19 @@ class Client:
         after: str | int | None = None,
         *,
         live: bool = True,
-        events: str | None = None,
-        node: str | None = None,
-        level: str | None = None,
-        tail: int | None = None,
+        **wanted: Unpack[Choice],
     ) -> Follow:
         """Follow an execution from the beginning, or from a position, to its terminal event.
 
-        With `live=False`: the events that are there, without waiting for more. `events`
-        (`"node.*,log.line"`), `node` and `level` choose; the terminal event always comes. Without
-        a position, `tail` begins with so many of the newest.
+        With `live=False`: the events that are there, without waiting for more. A `Choice` chooses;
+        the terminal event always comes. `compact` is by default so for what has already ended.
 
         Reconnects by itself; a gap comes as a `stream.gap` event. Iterating raises
         ConnectionLost when the server stays away, and ExecutionNotFound or InvalidPosition
         as the server says. That an execution failed is an event, not an exception: see `result`.
         """
         position = None if after is None else str(after)
-        wanted = choice(events, node, level, tail)
-        made = Resume(execution_id, position, self.attempts, live=live, choice=wanted)
+        made = Resume(execution_id, position, self.attempts, live=live, choice=choice(wanted))
         return Follow(self, made)
 
     async def start(self, flow: str, input: Any = None, **options: Any) -> str:  # noqa: A002 - the API's own word
@@ -159,9 +164,16 @@ class Client:
 
     async def result(self, execution_id: str) -> Any:
         """Wait for the end and return the output; raises ExecutionFailed and its like."""
-        async for _ in self.follow(execution_id):
+        async for _ in self.follow(execution_id, events="execution.*"):
             pass
-        return output_of(await self.get(execution_id))
+        execution = await self.get(execution_id)
+        digest = digest_of(execution)
+        return output_of(execution) if digest is None else await self.payload(execution_id, digest)
+
+    async def payload(self, execution_id: str, digest: str) -> Any:
+        """A value that was too large for its event, by the digest in its summary."""
+        url = self.url("executions", execution_id, "payloads", digest)
+        return json_of(await self._request("GET", url))
 
     async def _call(
         self,
@@ -170,8 +182,16 @@ class Client:
         body: dict[str, Any] | None = None,
         params: dict[str, str | int] | None = None,
     ) -> dict[str, Any]:
+        return answer_of(await self._request(method, url, body, params))
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        body: dict[str, Any] | None = None,
+        params: dict[str, str | int] | None = None,
+    ) -> httpx.Response:
         try:
-            response = await self.http.request(method, url, json=body, params=params)
+            return await self.http.request(method, url, json=body, params=params)
         except httpx.TransportError as error:
             raise unreachable(self.base_url, error) from error
-        return answer_of(response)

@@ -23,14 +23,26 @@ def unreachable(url: str, error: Exception) -> ConnectionLost:
     )
 
 
-def answer_of(response: httpx.Response) -> dict[str, Any]:
+def json_of(response: httpx.Response) -> Any:
     """The body of a good answer; raises the error of a bad one."""
     if response.status_code >= 400:
         raise problem_of(response)
-    body = _json(response)
+    return _json(response)
+
+
+def answer_of(response: httpx.Response) -> dict[str, Any]:
+    """The body of a good answer that is an object; raises the error of a bad one."""
+    body = json_of(response)
     if not isinstance(body, dict):
         raise ProtocolError(f"{response.url} did not answer with a JSON object")
     return body
+
+
+def digest_of(execution: dict[str, Any]) -> str | None:
+    """By what an output is fetched that was too large for its event."""
+    summary = (execution.get("end") or {}).get("output_summary") or {}
+    digest = summary.get("digest")
+    return None if digest is None else str(digest)
 
 
 def output_of(execution: dict[str, Any]) -> Any:

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from tailrace import sse
 from tailrace.errors import ConnectionLost, ProtocolError
 from tailrace.events import Event
+from tailrace.filters import Choice
 
 ATTEMPTS = 10  # failures in a row, without an event between them, before the caller is told
 BACKOFF_MAX_S = 30.0
 
 
-def choice(
-    events: str | None, node: str | None, level: str | None, tail: int | None
-) -> dict[str, str]:
+def choice(wanted: Choice) -> dict[str, str]:
     """What to ask for, as the query of a stream."""
-    asked = {"events": events, "node": node, "level": level, "tail": tail}
-    return {name: str(value) for name, value in asked.items() if value is not None}
+    compact = wanted.get("compact")
+    asked = {name: str(value) for name, value in wanted.items() if value is not None}
+    return asked | {"compact": "finished" if compact is None else str(compact).lower()}
 
 
 @dataclass

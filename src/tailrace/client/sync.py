@@ -6,15 +6,25 @@ the two. Every decision is in `resume`.
 
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
-from tailrace.client.answers import TIMEOUT, answer_of, api_url, output_of, problem_of, unreachable
+from tailrace.client.answers import (
+    TIMEOUT,
+    answer_of,
+    api_url,
+    digest_of,
+    json_of,
+    output_of,
+    problem_of,
+    unreachable,
+)
 from tailrace.client.resume import ATTEMPTS, Resume, choice
 from tailrace.clock import pause
 from tailrace.errors import TailraceError
 from tailrace.events import Event
+from tailrace.filters import Choice
 
 
 class Follow:
@@ -115,24 +125,19 @@ class SyncClient:
         after: str | int | None = None,
         *,
         live: bool = True,
-        events: str | None = None,
-        node: str | None = None,
-        level: str | None = None,
-        tail: int | None = None,
+        **wanted: Unpack[Choice],
     ) -> Follow:
         """Follow an execution from the beginning, or from a position, to its terminal event.
 
-        With `live=False`: the events that are there, without waiting for more. `events`
-        (`"node.*,log.line"`), `node` and `level` choose; the terminal event always comes. Without
-        a position, `tail` begins with so many of the newest.
+        With `live=False`: the events that are there, without waiting for more. A `Choice` chooses;
+        the terminal event always comes. `compact` is by default so for what has already ended.
 
         Reconnects by itself; a gap comes as a `stream.gap` event. Iterating raises
         ConnectionLost when the server stays away, and ExecutionNotFound or InvalidPosition
         as the server says. That an execution failed is an event, not an exception: see `result`.
         """
         position = None if after is None else str(after)
-        wanted = choice(events, node, level, tail)
-        made = Resume(execution_id, position, self.attempts, live=live, choice=wanted)
+        made = Resume(execution_id, position, self.attempts, live=live, choice=choice(wanted))
         return Follow(self, made)
 
     def start(self, flow: str, input: Any = None, **options: Any) -> str:  # noqa: A002 - the API's own word
@@ -156,9 +161,16 @@ class SyncClient:
 
     def result(self, execution_id: str) -> Any:
         """Wait for the end and return the output; raises ExecutionFailed and its like."""
-        for _ in self.follow(execution_id):
+        for _ in self.follow(execution_id, events="execution.*"):
             pass
-        return output_of(self.get(execution_id))
+        execution = self.get(execution_id)
+        digest = digest_of(execution)
+        return output_of(execution) if digest is None else self.payload(execution_id, digest)
+
+    def payload(self, execution_id: str, digest: str) -> Any:
+        """A value that was too large for its event, by the digest in its summary."""
+        url = self.url("executions", execution_id, "payloads", digest)
+        return json_of(self._request("GET", url))
 
     def _call(
         self,
@@ -167,8 +179,16 @@ class SyncClient:
         body: dict[str, Any] | None = None,
         params: dict[str, str | int] | None = None,
     ) -> dict[str, Any]:
+        return answer_of(self._request(method, url, body, params))
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        body: dict[str, Any] | None = None,
+        params: dict[str, str | int] | None = None,
+    ) -> httpx.Response:
         try:
-            response = self.http.request(method, url, json=body, params=params)
+            return self.http.request(method, url, json=body, params=params)
         except httpx.TransportError as error:
             raise unreachable(self.base_url, error) from error
-        return answer_of(response)

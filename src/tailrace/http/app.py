@@ -6,7 +6,6 @@ so nothing wraps them; the runtime opens with the app's lifespan, unless its own
 
 import asyncio
 import contextlib
-import re
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -15,21 +14,19 @@ from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
-from tailrace.filters import LEVELS
 from tailrace.flow.build import Flow
 from tailrace.http import executions, problems
-from tailrace.http.faces import NDJSON
-from tailrace.http.streams import StreamEndpoint
+from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
+from tailrace.http.streams import endpoints
 from tailrace.http.triggers import TriggerEndpoint
+from tailrace.http.workloads import workloads_router
+from tailrace.http.workspace import WorkspaceEndpoint
 from tailrace.runtime import Runtime
 from tailrace.version import __version__
-
-STREAM = "/api/v1/workspaces/{workspace}/executions/{execution_id}/stream"
-_STREAM_PATH = re.compile(STREAM.replace("{", "(?P<").replace("}", ">[^/]+)"))
 
 
 def create_app(runtime: Runtime) -> ASGIApp:
@@ -54,16 +51,19 @@ def create_app(runtime: Runtime) -> ASGIApp:
     )
     problems.install(app)
     app.include_router(executions.router(runtime))
+    app.include_router(workloads_router(runtime))
     app.include_router(executions.health(runtime))
-    app.router.routes.append(Route(STREAM, StreamEndpoint(runtime), methods=["GET"]))
+    streams = endpoints(runtime) | {WORKSPACE_STREAM: WorkspaceEndpoint(runtime)}
+    for path, endpoint in streams.items():
+        app.router.routes.append(Route(path, endpoint, methods=["GET"]))
     for flow in runtime.flows.values():
         if isinstance(flow, Flow) and flow.ir.trigger.path is not None:
             methods = [flow.ir.trigger.method or "POST"]
             trigger = Route(flow.ir.trigger.path, TriggerEndpoint(runtime, flow), methods=methods)
             app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
-    _describe_stream(app)
-    return _Gate(app, runtime)
+    describe_streams(app)
+    return _Gate(app, runtime, streams)
 
 
 class _Gate:
@@ -73,8 +73,9 @@ class _Gate:
     as long as the stream lasts.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
-        self.app, self.runtime, self.streams = app, runtime, StreamEndpoint(runtime)
+    def __init__(self, app: ASGIApp, runtime: Runtime, streams: dict[str, ASGIApp]) -> None:
+        self.app, self.runtime = app, runtime
+        self._streams = [(compile_path(path)[0], endpoint) for path, endpoint in streams.items()]
         self._listening = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,15 +87,21 @@ class _Gate:
         if not self._listening:
             self._listening = True
             close_on_signal(self.runtime)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        found = _STREAM_PATH.fullmatch(path) if scope["method"] in ("GET", "HEAD") else None
-        if found is None:
+        endpoint = self._stream(scope) if scope["method"] in ("GET", "HEAD") else None
+        if endpoint is None:
             return await self.app(scope, receive, send)
-        scope["path_params"] = found.groupdict()
         try:
-            return await self.streams(scope, receive, send)
+            return await endpoint(scope, receive, send)
         except TailraceError as error:
             return await problems.problem(error)(scope, receive, send)
+
+    def _stream(self, scope: Scope) -> ASGIApp | None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        for pattern, endpoint in self._streams:
+            if found := pattern.match(path):
+                scope["path_params"] = found.groupdict()
+                return endpoint
+        return None
 
 
 class _BodyLimit:
@@ -154,58 +161,3 @@ def close_on_signal(runtime: Runtime) -> None:
 
         signal.signal(number, handle)
         runtime.at_exit(partial(signal.signal, number, before))
-
-
-def _describe_stream(app: FastAPI) -> None:
-    """Put the stream into the OpenAPI document: FastAPI sees only its own routes."""
-    generated = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generated()
-        document["paths"].setdefault(STREAM, {"get": _STREAM_OPERATION})
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI documents this as the way
-
-
-def _parameter(name: str, where: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": where,
-        "required": where == "path",
-        "description": description,
-        "schema": {"type": "string", **schema},
-    }
-
-
-_STREAM_OPERATION: dict[str, Any] = {
-    "tags": ["streams"],
-    "summary": "Follow an execution, live or finished",
-    "operationId": "stream",
-    "description": "Replays from the position asked for, then follows to the terminal event.",
-    "parameters": [
-        _parameter("workspace", "path", "The workspace that owns the execution."),
-        _parameter("execution_id", "path", "The execution."),
-        _parameter("Last-Event-ID", "header", "A position; exclusive; wins over `after`."),
-        _parameter("after", "query", "A position: `<seq>` or `<seq>@<epoch>`; exclusive."),
-        _parameter("events", "query", "Only these: `node.*,log.line`; the terminal event always."),
-        _parameter("node", "query", "Only events of these nodes."),
-        _parameter("level", "query", "Log lines of this level or above.", enum=list(LEVELS)),
-        _parameter("tail", "query", "Without a position: begin with this many of the newest."),
-        _parameter("follow", "query", "`false`: what is there, then close.", default="true"),
-        _parameter("heartbeat", "query", "How silence is filled.", enum=["comment", "event"]),
-    ],
-    "responses": {
-        "200": {
-            "description": "The events, in order, each once.",
-            "content": {
-                "text/event-stream": {"schema": {"type": "string"}},
-                NDJSON: {"schema": {"type": "string"}},
-            },
-        },
-        "204": {"description": "The position is the terminal event's: there is nothing left."},
-        "400": {"description": "The position or a parameter is malformed."},
-        "404": {"description": "There is no such execution in this workspace."},
-        "503": {"description": "The server is shutting down; resume at another."},
-    },
-}

@@ -13,10 +13,10 @@ The server must offer its connections: tailrace.http.handover makes uvicorn do s
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tailrace.http.faces import Words, writer
+from tailrace.http.faces import Words
 from tailrace.hub import Batch, Hub, Signal, Watcher, chunk
 
 EXTENSION = "tailrace.direct"  # in the ASGI scope: a call that hands the connection over
@@ -31,13 +31,16 @@ class Direct(asyncio.Protocol):
     transport's high-water mark and one page.
     """
 
-    __slots__ = ("_chunk", "_fetching", "_follow", "_full", "_held", "_hub", "_send", "_transport", "_watcher", "_words",
-                 "connections")  # fmt: skip
+    __slots__ = ("_batch_s", "_chunk", "_follow", "_full", "_held", "_hub", "_send", "_transport", "_waiting", "_watcher",
+                 "_words", "connections")  # fmt: skip
 
-    def __init__(self, hub: Hub, watcher: Watcher, words: Words, *, follow: bool) -> None:
+    def __init__(
+        self, hub: Hub, watcher: Watcher, words: Words, *, follow: bool, batch_s: float = 0.0
+    ) -> None:
         self._hub, self._watcher, self._words, self._follow = hub, watcher, words, follow
-        self._chunk = writer(words.face, words.wanted, chunked=True)
-        self._full = self._fetching = self._held = False
+        self._batch_s = batch_s
+        self._chunk = words.writer(chunked=True)
+        self._full = self._waiting = self._held = False
         self._transport: asyncio.Transport
         self._send: Callable[[bytes], None]
         self.connections: set[Any]
@@ -64,7 +67,7 @@ class Direct(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Write what follows the position, and from then on what comes, unless something holds it."""
-        if not (self._full or self._fetching or self._transport.is_closing()):
+        if not (self._full or self._waiting or self._transport.is_closing()):
             self._held = False
             self._watcher.sink = self._write
             self._advance()
@@ -73,9 +76,7 @@ class Direct(asyncio.Protocol):
         while not self._held:
             batch = self._watcher.take()
             if batch is None:
-                self._hold()
-                self._fetching = True
-                self._hub.spawn(self._fetch)
+                self._wait(self._fetch)
             elif batch.records:
                 self._write(batch)
             else:
@@ -87,9 +88,23 @@ class Direct(asyncio.Protocol):
         self._send(self._chunk(batch))
         if batch.ended:
             self._end()
+        elif self._batch_s:
+            self._wait(self._gather)
+
+    def _wait(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Stay at this position until some work is done; the task ends with it."""
+        self._hold()
+        self._waiting = True
+        self._hub.spawn(work)
+
+    async def _gather(self) -> None:
+        """Let events come together, for as long as the client asked for."""
+        await self._hub.clock.sleep(self._batch_s)
+        self._waiting = False
+        self._go_on()
 
     async def _fetch(self) -> None:
-        """Read a page that memory no longer holds; the task ends with it."""
+        """Read a page that memory no longer holds."""
         try:
             batch = await self._watcher.fetch()
         except Exception:
@@ -97,7 +112,7 @@ class Direct(asyncio.Protocol):
             _logger.exception("a stream was cut: its log could not be read")
             self._transport.abort()
             return
-        self._fetching = False
+        self._waiting = False
         if not self._transport.is_closing():
             if batch.gap:
                 self._transport.write(chunk(self._words.control(batch.gap)))

@@ -65,6 +65,7 @@ def links(request: Request, workspace: str, execution_id: str) -> dict[str, str]
     return {
         "self": base,
         "stream": f"{base}/stream",
+        "logs": f"{base}/logs",
         "events": f"{base}/events",
         "cancel": f"{base}/cancel",
     }
@@ -163,6 +164,18 @@ def router(runtime: Runtime) -> APIRouter:
             gap.encode(),
         )
         return Response(body, media_type="application/json")
+
+    @api.get(
+        base + "/{execution_id}/payloads/{digest}",
+        tags=["executions"],
+        summary="A value that was too large for its event, by the digest in its summary",
+    )
+    async def payload(workspace: str, execution_id: str, digest: str) -> Response:
+        await owned(workspace, execution_id)
+        data = await runtime.log.payload(execution_id, digest)
+        # Named by what it holds, it can never change.
+        headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
+        return Response(data, media_type="application/json", headers=headers)
 
     @api.get("/catalog", tags=["server"], summary="Flows and event types")
     async def catalog() -> dict[str, Any]:

@@ -4,7 +4,7 @@ The law of this file: pure; the same bytes whichever way they are delivered.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
@@ -12,85 +12,149 @@ from pydantic_core import to_json
 
 from tailrace import events, sse
 from tailrace.clock import rfc3339
-from tailrace.events import Record
-from tailrace.filters import Filter
+from tailrace.compact import PIECE, compact
+from tailrace.events import TERMINAL, Record
+from tailrace.filters import LINE, Filter
 from tailrace.hub import Batch, Opening, Position, Signal, chunk
 from tailrace.runtime import Runtime
 
-NDJSON = "application/x-ndjson"
+NDJSON, PLAIN = "application/x-ndjson", "text/plain"
+LOG_TYPES = (LINE, "log.sealed")
+CUT = " … [the line was longer and was cut]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """How a stream looks on the wire: its media type, and how each thing is written."""
+    """How a stream looks on the wire: its media type, and how each thing is written.
+
+    `types` are the only events it can show; empty: all. `whole` and `chunk` are bytes that a
+    batch has ready, where the face shows every event.
+    """
 
     media_type: str
-    batch: Callable[[Batch], bytes]
-    chunk: Callable[[Batch], bytes]
+    frames: Callable[[Sequence[Record]], bytes]
     control: Callable[[str, bytes], bytes]
     preamble: Callable[[int], bytes]
     comment: bytes
     passed: Callable[[int], bytes]  # what moves a client's position past events it did not want
-    frames: Callable[[Sequence[Record]], bytes]
+    types: tuple[str, ...] = ()
+    whole: Callable[[Batch], bytes] | None = None
+    chunk: Callable[[Batch], bytes] | None = None
 
 
-SSE_FACE = Face(
+def _text_frames(records: Sequence[Record]) -> bytes:
+    """Pieces of text as unnamed messages, neighbours in one; the end as what it is."""
+    ends = [record for record in records if record.type in TERMINAL]
+    pieces = [record for record in records if record.type == PIECE]
+    frames = sse.encode(_text(pieces), id=str(pieces[-1].seq)) if pieces else b""
+    return frames + Batch(ends).sse
+
+
+def _text(records: Sequence[Record]) -> str:
+    return "".join([str(r.event().data.get("text", "")) for r in records if r.type == PIECE])
+
+
+def _line_frames(records: Sequence[Record]) -> bytes:
+    """Each line as one unnamed message; what else there is as what it is."""
+    return b"".join(
+        [
+            sse.encode(_line(record), id=str(record.seq))
+            if record.type == LINE
+            else Batch([record]).sse
+            for record in records
+        ]
+    )
+
+
+def _line(record: Record) -> str:
+    data = record.event().data
+    return f"{data.get('line', '')}{CUT if data.get('truncated') else ''}"
+
+
+def _plain_lines(records: Sequence[Record]) -> bytes:
+    return "".join([f"{_line(record)}\n" for record in records if record.type == LINE]).encode()
+
+
+EVENTS = Face(
     media_type=f"{sse.MEDIA_TYPE}; charset=utf-8",
-    batch=attrgetter("sse"),
-    chunk=attrgetter("sse_chunk"),
+    frames=lambda records: Batch(records).sse,
     control=sse.control_frame,
     preamble=sse.retry,
     comment=sse.comment("heartbeat"),
     passed=sse.id_frame,
-    frames=lambda records: Batch(records).sse,
+    whole=attrgetter("sse"),
+    chunk=attrgetter("sse_chunk"),
 )
-NDJSON_FACE = Face(
+EVENTS_NDJSON = Face(
     media_type=NDJSON,
-    batch=attrgetter("ndjson"),
-    chunk=attrgetter("ndjson_chunk"),
+    frames=lambda records: Batch(records).ndjson,
     control=lambda _, json: json + b"\n",
     preamble=lambda _: b"",
     comment=b"\n",  # an empty line: keeps the connection awake, and readers of NDJSON skip it
     passed=lambda _: b"",
-    frames=lambda records: Batch(records).ndjson,
+    whole=attrgetter("ndjson"),
+    chunk=attrgetter("ndjson_chunk"),
 )
+# Text and lines as messages without a name: a reader that joins them has exactly the text. What
+# else a stream says has a name, so EventSource hands it to nobody who did not ask for it.
+TEXT = replace(EVENTS, frames=_text_frames, types=(PIECE,), whole=None, chunk=None)
+LINES = replace(EVENTS, frames=_line_frames, types=LOG_TYPES, whole=None, chunk=None)
+# Bare bytes: there is no room to say anything else, nor to fill silence.
+TEXT_PLAIN = Face(
+    media_type=f"{PLAIN}; charset=utf-8",
+    frames=lambda records: _text(records).encode(),
+    control=lambda _, __: b"",
+    preamble=lambda _: b"",
+    comment=b"",
+    passed=lambda _: b"",
+    types=(PIECE,),
+)
+LINES_PLAIN = replace(TEXT_PLAIN, frames=_plain_lines, types=LOG_TYPES)
 
 
-def writer(face: Face, wanted: Filter | None, *, chunked: bool) -> Callable[[Batch], bytes]:
-    """How a stream writes a batch: whole, or what a filter chooses of it."""
-    if wanted is None:
-        return face.chunk if chunked else face.batch
-    return partial(_chosen, face, wanted, chunked)
-
-
-def _chosen(face: Face, wanted: Filter, chunked: bool, batch: Batch) -> bytes:
-    key = (face.media_type, wanted, chunked)
-    made = batch.forms.get(key)
+def _made(form: tuple[Face, Filter | None, bool, bool], batch: Batch) -> bytes:
+    made = batch.forms.get(form)
     if made is None:
-        chosen = [record for record in batch.records if wanted.chooses(record)]
-        made = face.frames(chosen)
+        face, wanted, compacted, chunked = form
+        chosen = [r for r in batch.records if wanted is None or wanted.chooses(r)]
+        made = face.frames(compact(chosen) if compacted else chosen)
         if batch.records and (not chosen or chosen[-1].seq != batch.last):
             made += face.passed(batch.last)
-        made = batch.forms[key] = chunk(made) if chunked else made
+        made = batch.forms[form] = chunk(made) if chunked else made
     return made
+
+
+def writer(
+    face: Face, wanted: Filter | None, *, compacted: bool = False, chunked: bool = False
+) -> Callable[[Batch], bytes]:
+    """How a face writes batches. Where it shows them whole, the bytes are shared by all."""
+    ready = face.chunk if chunked else face.whole
+    if wanted is None and not compacted and ready is not None:
+        return ready
+    return partial(_made, (face, wanted, compacted, chunked))
 
 
 class Words:
     """What a stream says beside the events, in the face that was asked for."""
 
-    __slots__ = ("_heartbeat_event", "execution_id", "face", "runtime", "wanted")
+    __slots__ = ("_heartbeat_event", "compacted", "execution_id", "face", "runtime", "wanted")
 
     def __init__(
         self,
         runtime: Runtime,
         face: Face,
-        execution_id: str,
+        execution_id: str | None,
         *,
-        heartbeat_event: bool,
+        heartbeat_event: bool = False,
         wanted: Filter | None = None,
+        compacted: bool = False,
     ) -> None:
         self.runtime, self.face, self.execution_id = runtime, face, execution_id
-        self.wanted, self._heartbeat_event = wanted, heartbeat_event
+        self.wanted, self.compacted, self._heartbeat_event = wanted, compacted, heartbeat_event
+
+    def writer(self, *, chunked: bool) -> Callable[[Batch], bytes]:
+        """How a batch is written: whole, or what is wanted of it; `chunked`: as HTTP chunks."""
+        return writer(self.face, self.wanted, compacted=self.compacted, chunked=chunked)
 
     def preamble(self, opening: Opening) -> bytes:
         """The first bytes: sent at once, so that a client knows it is connected and to what."""
@@ -104,8 +168,11 @@ class Words:
             resumed=opening.resumed,
             gap=gap.data() if gap else None,
         )
-        first = self.face.preamble(self.runtime.settings.retry_ms) + self.control(opened)
-        return first + self.control(gap) if gap else first
+        return self.first(opened) + (self.control(gap) if gap else b"")
+
+    def first(self, opened: events.StreamOpen) -> bytes:
+        """How a stream begins."""
+        return self.face.preamble(self.runtime.settings.retry_ms) + self.control(opened)
 
     def heartbeat(self) -> bytes:
         """What fills silence."""
@@ -117,13 +184,13 @@ class Words:
         retry_ms = self.runtime.settings.retry_ms
         return self.control(events.StreamClosing(reason=reason, retry_ms=retry_ms))
 
-    def control(self, payload: events.Payload) -> bytes:
+    def control(self, payload: events.Payload, execution_id: str | None = None) -> bytes:
         """A control event: without an id, so it never moves a client's position."""
         envelope = {
             "id": None,
             "type": payload.type,
             "ts": rfc3339(self.runtime.clock.now()),
-            "execution_id": self.execution_id,
+            "execution_id": execution_id or self.execution_id,
             "data": payload.data(),
         }
         return self.face.control(payload.type, to_json(envelope))

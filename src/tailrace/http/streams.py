@@ -12,119 +12,128 @@ connection (45-57 kB, research/hubs.md section 2.1) and neither can end for a sh
 """
 
 import asyncio
-import re
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tailrace.errors import ExecutionNotFound, InvalidRequest, ShuttingDown
-from tailrace.filters import Filter, parse
+from tailrace.clock import Clock, within
+from tailrace.errors import ExecutionNotFound, ShuttingDown, WrongKind
+from tailrace.http.asked import Asked, View, asked
 from tailrace.http.direct import EXTENSION, Direct
-from tailrace.http.faces import NDJSON, NDJSON_FACE, SSE_FACE, Face, Words, writer
+from tailrace.http.faces import Face, Words
 from tailrace.hub import Position, Signal, Watcher
+from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
 
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+# Where the stream of each kind is; the path of another kind names it.
+KIND_PATHS = {
+    "workflow": "/api/v1/executions/workflows/{execution_id}/stream",
+    "agent": "/api/v1/executions/agents/{execution_id}/stream",
+    "task": "/api/v1/executions/tasks/{execution_id}/stream",
+    "workload": "/api/v1/workloads/{execution_id}/logs",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a client asked for, checked."""
-
-    position: Position | None
-    follow: bool
-    heartbeat_event: bool
-    face: Face
-    wanted: Filter | None
-    newest: int | None
-
-
-def asked(request: Request) -> Asked:
-    """Read a stream request. Raises InvalidPosition or InvalidRequest."""
-    query = request.query_params
-    # The header wins: a browser sends it on every reconnect, to the same URL.
-    position = request.headers.get("last-event-id") or query.get("after")
-    heartbeat = query.get("heartbeat", "comment")
-    if heartbeat not in ("comment", "event"):
-        raise InvalidRequest("heartbeat is `comment` or `event`")
-    follow = _BOOLEANS.get(query.get("follow", "true"))
-    if follow is None:
-        raise InvalidRequest("follow is `true` or `false`")
-    ndjson = re.search(rf"{re.escape(NDJSON)}\b", request.headers.get("accept", ""))
-    return Asked(
-        position=Position.parse(position) if position else None,
-        follow=follow,
-        heartbeat_event=heartbeat == "event",
-        face=NDJSON_FACE if ndjson else SSE_FACE,
-        wanted=parse(query.getlist("events"), query.getlist("node"), query.get("level")),
-        newest=_count(query.get("tail")),
-    )
-
-
-def _count(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise InvalidRequest("tail is how many of the newest events to begin with")
-    return int(text)
+def endpoints(runtime: Runtime) -> dict[str, ASGIApp]:
+    """Every stream's path, and what answers it."""
+    execution = "/api/v1/workspaces/{workspace}/executions/{execution_id}"
+    made: dict[str, ASGIApp] = {
+        f"{execution}/stream": StreamEndpoint(runtime),
+        f"{execution}/logs": StreamEndpoint(runtime, "logs"),
+    }
+    for kind, path in KIND_PATHS.items():
+        view: View = "logs" if kind == "workload" else "events"
+        made[path] = StreamEndpoint(runtime, view, kind)
+    return made
 
 
 class StreamEndpoint:
-    """`GET …/executions/{id}/stream`."""
+    """One execution's stream: of its events, or of its log lines; of any kind, or of one."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+    def __init__(self, runtime: Runtime, view: View = "events", kind: str | None = None) -> None:
+        self.runtime, self.view, self.kind = runtime, view, kind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, for as long as it lasts or until it is handed over."""
         request = Request(scope)
-        wanted = asked(request)
+        ask = asked(request, self.view, self.runtime.clock.now())
         if self.runtime.hub.closing:
             raise ShuttingDown
         path = request.path_params
-        lifetime_s = self.runtime.settings.lifetime_s
+        face = ask.face(speaks_text=await self._speaks_text(path["execution_id"]))
+        wanted = ask.wanted(face)
         watcher = await self.runtime.hub.open(
-            path["execution_id"], wanted.position, newest=wanted.newest, lifetime_s=lifetime_s
+            path["execution_id"],
+            Position.parse(ask.place) if ask.place else None,
+            begin=ask.begin(wanted),
+            lifetime_s=self.runtime.settings.lifetime_s,
         )
-        handed_over = False
+        entry, handed_over = watcher.opening.entry, False
         try:
-            if watcher.opening.entry.workspace != path["workspace"]:
-                raise ExecutionNotFound(f"There is no execution {path['execution_id']!r} here")
+            self._require(entry, path.get("workspace"))
             if watcher.opening.nothing_left:
                 # The standard's way to end a stream for good: EventSource stops on 204.
                 await Response(status_code=204)(scope, receive, send)
             elif request.method == "HEAD":
-                await Response(headers=stream_headers(wanted.face))(scope, receive, send)
+                await Response(headers=stream_headers(face))(scope, receive, send)
             else:
-                handed_over = await self._stream(watcher, wanted, scope, receive, send)
+                words = Words(
+                    self.runtime,
+                    face,
+                    entry.execution_id,
+                    heartbeat_event=ask.heartbeat_event,
+                    wanted=wanted,
+                    compacted=ask.compacted(sealed=entry.sealed),
+                )
+                handed_over = await self._stream(watcher, words, ask, scope, receive, send)
         finally:
             if not handed_over:
                 watcher.close()
 
+    def _require(self, entry: Entry, workspace: str | None) -> None:
+        if workspace is not None and entry.workspace != workspace:
+            raise ExecutionNotFound(f"There is no execution {entry.execution_id!r} here")
+        if self.kind is not None and entry.kind != self.kind:
+            right = KIND_PATHS[entry.kind].format(execution_id=entry.execution_id)
+            raise WrongKind(
+                f"{entry.execution_id} is a {entry.kind}", hint=f"Its stream is {right}"
+            )
+
+    async def _speaks_text(self, execution_id: str) -> bool:
+        """Whether this stream is one of text: an agent's or task's without an output schema."""
+        if self.kind not in ("agent", "task"):
+            return False
+        first = await self.runtime.log.read(execution_id, 0, 1)
+        # Where retention took the first event, what it said is not known: JSON is never wrong.
+        return bool(first) and first[0].seq == 1 and not first[0].event().data.get("output_schema")
+
     async def _stream(
-        self, watcher: Watcher, wanted: Asked, scope: Scope, receive: Receive, send: Send
+        self,
+        watcher: Watcher,
+        words: Words,
+        ask: Asked,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> bool:
         """Stream; returns whether the connection was handed over, and the watcher with it."""
-        words = Words(
-            self.runtime,
-            wanted.face,
-            watcher.opening.entry.execution_id,
-            heartbeat_event=wanted.heartbeat_event,
-            wanted=wanted.wanted,
-        )
-        headers = stream_headers(wanted.face)
+        headers = stream_headers(words.face)
         take_over = scope.get("extensions", {}).get(EXTENSION)
         if take_over is not None:
             await _begin(watcher, words, headers, send)
-            if take_over(Direct(self.runtime.hub, watcher, words, follow=wanted.follow)):
+            hub, batch_s = self.runtime.hub, ask.batch_s
+            if take_over(Direct(hub, watcher, words, follow=ask.follow, batch_s=batch_s)):
                 return True
             headers = {}
         async with asyncio.TaskGroup() as tasks:
             listener = tasks.create_task(_listen(watcher, receive))
             try:
-                await pump(watcher, words, headers, send, follow=wanted.follow)
+                pace = partial(gather, self.runtime.clock, watcher, ask.batch_s)
+                await pump(watcher, words, headers, send, follow=ask.follow, pace=pace)
             finally:
                 listener.cancel()
         return False
@@ -150,41 +159,63 @@ async def _begin(watcher: Watcher, words: Words, headers: dict[str, str], send: 
     """The head, and at once the first bytes."""
     raw = [(k.encode(), v.encode()) for k, v in headers.items()]
     await send({"type": "http.response.start", "status": 200, "headers": raw})
-    await _write(send, words.preamble(watcher.opening))
+    await write(send, words.preamble(watcher.opening))
+
+
+async def _no_pause() -> None:
+    """Deliver at once."""
+
+
+async def gather(clock: Clock, watcher: Watcher, seconds: float) -> None:
+    """Let events come together for a while, unless the stream has to end."""
+    if seconds:
+        with suppress(TimeoutError):
+            await within(clock, round(seconds * 1000), watcher.stopped)
 
 
 async def pump(
-    watcher: Watcher, words: Words, headers: dict[str, str], send: Send, *, follow: bool = True
+    watcher: Watcher,
+    words: Words,
+    headers: dict[str, str],
+    send: Send,
+    *,
+    follow: bool = True,
+    pace: Callable[[], Awaitable[None]] = _no_pause,
 ) -> None:
     """Stream over plain ASGI to the end, whatever it is; without headers, one that has begun."""
     if headers:
         await _begin(watcher, words, headers, send)
-    await _write(send, await _deliver(watcher, words, send, follow=follow), more=False)
+    goodbye = await _deliver(watcher, words, send, follow, pace)
+    await write(send, goodbye, more=False)
 
 
-async def _deliver(watcher: Watcher, words: Words, send: Send, *, follow: bool) -> bytes:
+async def _deliver(
+    watcher: Watcher, words: Words, send: Send, follow: bool, pace: Callable[[], Awaitable[None]]
+) -> bytes:
     """Replay and live, one loop: what follows the position, else wait. Returns the goodbye."""
-    write = writer(words.face, words.wanted, chunked=False)
+    frames = words.writer(chunked=False)
     while True:
         batch = await watcher.read()
         if batch.gap:
-            await _write(send, words.control(batch.gap))
+            await write(send, words.control(batch.gap))
         if batch.records:
-            await _write(send, write(batch))
+            await write(send, frames(batch))
             if batch.ended:
                 return b""
+            await pace()
             continue
         if not follow:
             return b""
         signal = await watcher.wait()
         if signal is Signal.IDLE:
-            await _write(send, words.heartbeat())
+            await write(send, words.heartbeat())
         elif signal is Signal.GONE:
             return b""
         elif signal is not Signal.DATA:
             return words.closing(signal)
 
 
-async def _write(send: Send, data: bytes, *, more: bool = True) -> None:
+async def write(send: Send, data: bytes, *, more: bool = True) -> None:
+    """Send a part of the body."""
     message: Message = {"type": "http.response.body", "body": data, "more_body": more}
     await send(message)

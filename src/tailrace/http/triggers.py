@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidRequest, PayloadTooLarge, ShuttingDown, TailraceError
 from tailrace.flow.build import Flow
-from tailrace.http.faces import NDJSON, NDJSON_FACE, SSE_FACE, Face, Words
+from tailrace.http.faces import EVENTS, EVENTS_NDJSON, NDJSON, Face, Words
 from tailrace.http.problems import problem
 from tailrace.http.streams import pump, stream_headers
 from tailrace.hub import Signal
@@ -104,7 +104,7 @@ class TriggerEndpoint:
 
     async def _stream(self, run: Run, face: Face, left: anyio.Event, send: Send) -> None:
         async with self.runtime.hub.watch(run.id) as watcher:
-            words = Words(self.runtime, face, run.id, heartbeat_event=False)
+            words = Words(self.runtime, face, run.id)
 
             async def leave() -> None:
                 await left.wait()
@@ -130,8 +130,8 @@ def _face(request: Request) -> Face | None:
     """What a client wants of a stream: events, lines, or (None) all of it as JSON."""
     accept = request.headers.get("accept", "*/*")
     if NDJSON in accept:
-        return NDJSON_FACE
-    return None if "application/json" in accept else SSE_FACE
+        return EVENTS_NDJSON
+    return None if "application/json" in accept else EVENTS
 
 
 async def _input(request: Request) -> Any:

@@ -28,6 +28,7 @@ from tailrace.events import TERMINAL, Draft, Record
 from tailrace.lifecycle import STATUS_EVENTS, status_after
 
 Listener = Callable[[Sequence[Record]], None]
+NewListener = Callable[[Sequence["Entry"]], None]
 EVENT_MAX_BYTES = 1_048_576  # one event must not make every watcher's write a large one
 PAGE_MAX_BYTES = 262_144  # what one read may hold: it becomes one write to one watcher
 BATCH_MAX_EVENTS = 10_000  # bounds what one append can make a store hold in memory at once
@@ -58,6 +59,7 @@ class Entry:
     floor: int = 1
     updated_at: str = ""
     last_status_event: str = ""
+    number: int = 0  # which log of its store it is: 1, 2, 3 … in the order of their creation
 
     @property
     def status(self) -> str:
@@ -160,6 +162,18 @@ class EventLog(Protocol):
         """List a workspace's logs, newest first, after the execution id `before`."""
         ...
 
+    async def unfinished(self, workspace: str) -> Sequence[Entry]:
+        """List a workspace's logs that have not ended, oldest first."""
+        ...
+
+    async def numbered(self, workspace: str, numbers: Iterable[int]) -> Sequence[Entry]:
+        """Return those of a workspace's logs that have one of these numbers."""
+        ...
+
+    async def payload(self, execution_id: str, digest: str) -> bytes:
+        """Return a value that an event's draft put aside. Raises PayloadNotFound."""
+        ...
+
     async def trim(self, execution_id: str, floor: int) -> Entry:
         """Drop the events below `floor` (never the head). Raises ExecutionNotFound."""
         ...
@@ -169,6 +183,10 @@ class EventLog(Protocol):
 
         Batches are in order and without a hole or a repeat. The listener must not block or raise.
         """
+        ...
+
+    def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:
+        """Call `listener` with every log of a workspace created after number `after`, in order."""
         ...
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from tailrace.errors import ExecutionExists, ExecutionNotFound, StoreClosed
+from tailrace.errors import ExecutionExists, ExecutionNotFound, PayloadNotFound, StoreClosed
 from tailrace.events import Draft, Record
 from tailrace.log.base import (
     Appended,
     Entry,
     Listener,
+    NewListener,
     Opening,
     Producer,
     admit,
@@ -35,6 +36,7 @@ class _Log:
     producers: dict[str, tuple[int, Appended]] = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
     lease_until: str | None = None
+    payloads: dict[str, bytes] = field(default_factory=dict)
 
 
 class MemoryLog:
@@ -42,6 +44,7 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self._logs: dict[str, _Log] = {}
+        self._new_listeners: list[tuple[str, NewListener]] = []
         self._open = False
 
     async def open(self) -> None:
@@ -79,10 +82,14 @@ class MemoryLog:
             flow=opening.flow,
             epoch=secrets.token_hex(4),
             created_at=drafts[0].ts,
+            number=len(self._logs) + 1,
         )
         log = _Log(entry, lease_until=opening.lease_until)
         appended = self._write(log, drafts)
         self._logs[opening.execution_id] = log
+        for listening in tuple(self._new_listeners):
+            if listening[0] == entry.workspace:
+                self._soon(self._deliver_new, listening, [log.entry])
         return appended
 
     async def append(
@@ -110,10 +117,15 @@ class MemoryLog:
         records = place(log.entry.head, drafts, tails)
         log.records += records
         log.entry = advance(log.entry, drafts)
+        for draft in drafts:
+            log.payloads |= draft.aside or {}
         for listener in tuple(log.listeners):
-            # Not called from here: a listener never runs inside somebody else's append.
-            asyncio.get_running_loop().call_soon(self._deliver, log, listener, records)
+            self._soon(self._deliver, log, listener, records)
         return Appended(records[0].seq, records[-1].seq)
+
+    def _soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Call a listener, but never inside somebody else's append."""
+        asyncio.get_running_loop().call_soon(callback, *arguments)
 
     def _deliver(self, log: _Log, listener: Listener, records: Sequence[Record]) -> None:
         if listener in log.listeners:
@@ -150,6 +162,24 @@ class MemoryLog:
             started = started or entry.execution_id == before
         return found
 
+    async def unfinished(self, workspace: str) -> Sequence[Entry]:
+        """List a workspace's logs that have not ended, oldest first."""
+        self._require_open()
+        return [entry for entry in self._of(workspace, 0) if not entry.sealed]
+
+    async def numbered(self, workspace: str, numbers: Iterable[int]) -> Sequence[Entry]:
+        """Return the logs of a workspace with these numbers."""
+        self._require_open()
+        wanted = frozenset(numbers)
+        return [entry for entry in self._of(workspace, 0) if entry.number in wanted]
+
+    async def payload(self, execution_id: str, digest: str) -> bytes:
+        """Return what an event's draft put aside."""
+        try:
+            return self._log(execution_id).payloads[digest]
+        except KeyError:
+            raise PayloadNotFound(f"{execution_id} has no payload {digest!r}") from None
+
     async def trim(self, execution_id: str, floor: int) -> Entry:
         """Drop the events below `floor`."""
         log = self._log(execution_id)
@@ -164,13 +194,34 @@ class MemoryLog:
         missed = log.records[max(after + 1 - log.entry.floor, 0) :]
         log.listeners.append(listener)
         if missed:
-            asyncio.get_running_loop().call_soon(self._deliver, log, listener, missed)
+            self._soon(self._deliver, log, listener, missed)
 
         def stop() -> None:
             if listener in log.listeners:
                 log.listeners.remove(listener)
 
         return stop
+
+    def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:
+        """Call `listener` with every log created after number `after`."""
+        listening = (workspace, listener)
+        self._new_listeners.append(listening)
+        if missed := self._of(workspace, after):
+            self._soon(self._deliver_new, listening, missed)
+
+        def stop() -> None:
+            if listening in self._new_listeners:
+                self._new_listeners.remove(listening)
+
+        return stop
+
+    def _deliver_new(self, listening: tuple[str, NewListener], entries: Sequence[Entry]) -> None:
+        if listening in self._new_listeners:
+            listening[1](entries)
+
+    def _of(self, workspace: str, after: int) -> list[Entry]:
+        entries = (log.entry for log in self._logs.values())
+        return [e for e in entries if e.workspace == workspace and e.number > after]
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
         """Extend leases."""

@@ -1,9 +1,10 @@
--- The SQLite store, version 1 (PRAGMA user_version).
+-- The SQLite store, version 2 (PRAGMA user_version). Version 1 had no `sealed` and no payloads.
 --
 -- execution: one row a log: its fixed facts, and what the index must know without reading
 --   events. `head` is the newest sequence, `floor` the oldest still held.
 -- event: the log itself, clustered by (log, seq): an append goes to the end of its log, a read
 --   is one index seek and then neighbours. `tail` is the envelope after its id, encoded once.
+-- payload: values too large for an event, once for each log, by the SHA-256 of their JSON.
 -- producer: for each producer the last batch it had accepted and where that batch stands.
 CREATE TABLE execution (
   log INTEGER PRIMARY KEY,
@@ -17,10 +18,12 @@ CREATE TABLE execution (
   floor INTEGER NOT NULL,
   updated_at TEXT NOT NULL,
   last_status_event TEXT NOT NULL,
-  lease_until TEXT
+  lease_until TEXT,
+  sealed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX execution_by_workspace ON execution (workspace, log);
 CREATE INDEX execution_by_lease ON execution (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX execution_open ON execution (workspace, log) WHERE sealed = 0;
 CREATE TABLE event (
   log INTEGER NOT NULL,
   seq INTEGER NOT NULL,
@@ -36,3 +39,9 @@ CREATE TABLE producer (
   last INTEGER NOT NULL,
   PRIMARY KEY (log, name)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE payload (
+  log INTEGER NOT NULL,
+  digest TEXT NOT NULL,
+  data BLOB NOT NULL,
+  UNIQUE (log, digest)
+) STRICT;

@@ -20,12 +20,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tailrace.errors import ConflictError, ExecutionExists, ExecutionNotFound, UsageError
+from tailrace.errors import (
+    ConflictError,
+    ExecutionExists,
+    ExecutionNotFound,
+    PayloadNotFound,
+    UsageError,
+)
 from tailrace.events import Draft, Record
 from tailrace.log.base import (
     Appended,
     Entry,
     Listener,
+    NewListener,
     Opening,
     Producer,
     admit,
@@ -41,10 +48,10 @@ POLL_S = 0.02  # half of the 50 ms in which another process's append must be see
 GROUP_MAX_JOBS = 512  # bounds how long one commit can make the first of its group wait
 KNOWN_LOGS = 10_000  # bounds what the writer remembers; it then begins anew
 CATCH_UP_EVENTS = 1000  # read at once for a watch that is behind
+CATCH_UP_LOGS = 200  # likewise, of new logs
 
-_ENTRY_COLUMNS = tuple(field.name for field in fields(Entry))
-_ENTRY = f"SELECT {', '.join(_ENTRY_COLUMNS)}, log FROM execution"
-_Known = tuple[Entry, int]  # a log's entry, and its row
+_COLUMNS = tuple(field.name for field in fields(Entry) if field.name != "number")
+_ENTRY = f"SELECT {', '.join(_COLUMNS)}, log FROM execution"  # an entry's number is its row's
 _Fresh = tuple[str, int, Sequence[Record]]  # execution, the position before, what follows it
 
 
@@ -54,6 +61,13 @@ class _Watch:
     listener: Listener
 
 
+@dataclass(slots=True, eq=False)
+class _NewWatch:
+    workspace: str
+    position: int
+    listener: NewListener
+
+
 class SqliteLog:
     """An EventLog in a file. Several processes of one machine may use the file at once."""
 
@@ -61,10 +75,13 @@ class SqliteLog:
         self.path = path
         self._watches: dict[str, list[_Watch]] = {}
         self._positions: dict[str, int] = {}
+        self._new_watches: list[_NewWatch] = []
         self._fresh: list[_Fresh] = []
+        self._fresh_logs: list[tuple[_NewWatch, list[Entry]]] = []
+        self._created = False
         # The writer's own: logs as they are while no other process writes, and the group's rows.
-        self._known: dict[str, _Known] = {}
-        self._changed: dict[str, _Known] = {}
+        self._known: dict[str, Entry] = {}
+        self._changed: dict[str, Entry] = {}
         self._rows: list[tuple[int, int, str, bytes]] = []
         self._data_version = -1
         self._behind = False
@@ -126,8 +143,9 @@ class SqliteLog:
                 log = _insert_execution(connection, entry, opening.lease_until)
             except sqlite3.IntegrityError:
                 raise ExecutionExists(f"{opening.execution_id} exists already") from None
-            self._known[opening.execution_id] = (entry, log)
-            self._add(log, opening.execution_id, records)
+            made = self._known[opening.execution_id] = replace(entry, number=log)
+            self._created = True
+            self._add(connection, made, drafts, records)
             return Appended(1, entry.head)
 
         return await self._writer.do(create)
@@ -144,18 +162,18 @@ class SqliteLog:
         tails = encode(execution_id, drafts)
 
         def append(connection: sqlite3.Connection) -> Appended:
-            entry, log = self._find(connection, execution_id)
-            batch, known = _last_batch(connection, log, producer)
+            entry = self._find(connection, execution_id)
+            batch, known = _last_batch(connection, entry.number, producer)
             if not admit(entry, drafts, expected=expected, producer=producer, last_batch=batch):
                 return known if producer and producer.seq == batch else Appended(0, 0, True)
             records = place(entry.head, drafts, tails)
-            self._known[execution_id] = self._changed[execution_id] = (advance(entry, drafts), log)
-            self._add(log, execution_id, records)
+            self._known[execution_id] = self._changed[execution_id] = advance(entry, drafts)
+            self._add(connection, entry, drafts, records)
             appended = Appended(records[0].seq, records[-1].seq)
             if producer:
                 connection.execute(
                     "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?)",
-                    (log, producer.name, producer.seq, appended.first, appended.last),
+                    (entry.number, producer.name, producer.seq, appended.first, appended.last),
                 )
             return appended
 
@@ -166,12 +184,11 @@ class SqliteLog:
 
         def trim(connection: sqlite3.Connection) -> Entry:
             self._flush(connection)
-            entry, log = _find(connection, execution_id)
+            entry = _find(connection, execution_id)
             kept = max(min(floor, entry.head), entry.floor)
-            connection.execute("DELETE FROM event WHERE log = ? AND seq < ?", (log, kept))
-            connection.execute("UPDATE execution SET floor = ? WHERE log = ?", (kept, log))
-            entry = replace(entry, floor=kept)
-            self._known[execution_id] = (entry, log)
+            connection.execute("DELETE FROM event WHERE log = ? AND seq < ?", (entry.number, kept))
+            connection.execute("UPDATE execution SET floor = ? WHERE log = ?", (kept, entry.number))
+            entry = self._known[execution_id] = replace(entry, floor=kept)
             return entry
 
         return await self._writer.do(trim)
@@ -188,7 +205,7 @@ class SqliteLog:
 
         await self._writer.do(beat)
 
-    def _find(self, connection: sqlite3.Connection, execution_id: str) -> _Known:
+    def _find(self, connection: sqlite3.Connection, execution_id: str) -> Entry:
         """Look a log up, as it will be when this group is committed."""
         known = self._known.get(execution_id)
         if known is None:
@@ -198,10 +215,23 @@ class SqliteLog:
             known = self._known[execution_id] = _find(connection, execution_id)
         return known
 
-    def _add(self, log: int, execution_id: str, records: list[Record]) -> None:
+    def _add(
+        self,
+        connection: sqlite3.Connection,
+        entry: Entry,
+        drafts: Sequence[Draft],
+        records: list[Record],
+    ) -> None:
         """Put events into the group; they are written with those of all its jobs."""
+        log = entry.number
         self._rows += [(log, record.seq, record.type, record.tail) for record in records]
-        self._fresh.append((execution_id, records[0].seq - 1, records))
+        self._fresh.append((entry.execution_id, records[0].seq - 1, records))
+        for draft in drafts:
+            if draft.aside:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO payload VALUES (?, ?, ?)",
+                    [(log, digest, data) for digest, data in draft.aside.items()],
+                )
 
     def _flush(self, connection: sqlite3.Connection) -> None:
         """Write what the group's jobs have added: one statement each for all of them."""
@@ -211,17 +241,21 @@ class SqliteLog:
             connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", rows)
         if changed:
             connection.executemany(
-                "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ?,"
-                " lease_until = CASE WHEN ? THEN NULL ELSE lease_until END WHERE log = ?",
+                "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ? WHERE log = ?",
                 [
-                    (entry.head, entry.updated_at, entry.last_status_event, entry.sealed, log)
-                    for entry, log in changed.values()
+                    (entry.head, entry.updated_at, entry.last_status_event, entry.number)
+                    for entry in changed.values()
                 ],
+            )
+            # Apart, because it changes two indexes, which the many other appends must not.
+            connection.executemany(
+                "UPDATE execution SET sealed = 1, lease_until = NULL WHERE log = ?",
+                [(entry.number,) for entry in changed.values() if entry.sealed],
             )
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         """Run a group of jobs in one transaction; where the store itself fails, none is done."""
-        self._fresh = []
+        self._fresh, self._fresh_logs, self._created = [], [], False
         try:
             with translated(self.path):
                 if jobs:
@@ -231,9 +265,11 @@ class SqliteLog:
                     _run(job, connection)
                 if jobs:
                     self._flush(connection)
+                    if self._created:
+                        self._catch_up_new(connection)
                     connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - a dead writer thread would hang every caller
-            self._fresh, self._rows = [], []
+            self._fresh, self._fresh_logs, self._rows = [], [], []
             self._known.clear()
             self._changed.clear()
             self._data_version = -1  # a catch-up may have been in the group: the next turn does it
@@ -243,19 +279,20 @@ class SqliteLog:
                 job.error = error
         if self._fresh:
             self._writer.call_on_loop(self._feed, self._fresh)
+        if self._fresh_logs:
+            self._writer.call_on_loop(self._feed_new, self._fresh_logs)
 
     # --- reading ------------------------------------------------------------------------------
 
     async def entry(self, execution_id: str) -> Entry:
         """Look a log up."""
-        return await self._reader.do(lambda connection: _find(connection, execution_id)[0])
+        return await self._reader.do(lambda connection: _find(connection, execution_id))
 
     async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
         """Read events after a position: one index seek."""
 
         def read(connection: sqlite3.Connection) -> list[Record]:
-            _, log = _find(connection, execution_id)
-            return _records(connection, log, after, limit)
+            return _records(connection, _find(connection, execution_id).number, after, limit)
 
         return await self._reader.do(read)
 
@@ -272,7 +309,7 @@ class SqliteLog:
         marks = f" AND last_status_event IN ({', '.join('?' * len(wanted))})" if wanted else ""
 
         def entries(connection: sqlite3.Connection) -> list[Entry]:
-            below = _find(connection, before)[1] if before else 2**62
+            below = _find(connection, before).number if before else 2**62
             rows = connection.execute(
                 f"{_ENTRY} WHERE workspace = ? AND log < ?{marks} ORDER BY log DESC LIMIT ?",
                 (workspace, below, *wanted, limit),
@@ -280,6 +317,44 @@ class SqliteLog:
             return [_entry(row) for row in rows]
 
         return await self._reader.do(entries)
+
+    async def unfinished(self, workspace: str) -> Sequence[Entry]:
+        """List a workspace's logs that have not ended, oldest first."""
+
+        def unfinished(connection: sqlite3.Connection) -> list[Entry]:
+            rows = connection.execute(
+                f"{_ENTRY} WHERE workspace = ? AND sealed = 0 ORDER BY log", (workspace,)
+            )
+            return [_entry(row) for row in rows]
+
+        return await self._reader.do(unfinished)
+
+    async def numbered(self, workspace: str, numbers: Iterable[int]) -> Sequence[Entry]:
+        """Return the logs of a workspace with these numbers."""
+        wanted = list(numbers)
+
+        def numbered(connection: sqlite3.Connection) -> list[Entry]:
+            marks = ", ".join("?" * len(wanted))
+            rows = connection.execute(
+                f"{_ENTRY} WHERE log IN ({marks}) AND workspace = ?", (*wanted, workspace)
+            )
+            return [_entry(row) for row in rows]
+
+        return await self._reader.do(numbered)
+
+    async def payload(self, execution_id: str, digest: str) -> bytes:
+        """Return what an event's draft put aside."""
+
+        def payload(connection: sqlite3.Connection) -> bytes:
+            row = connection.execute(
+                "SELECT data FROM payload WHERE log = ? AND digest = ?",
+                (_find(connection, execution_id).number, digest),
+            ).fetchone()
+            if row is None:
+                raise PayloadNotFound(f"{execution_id} has no payload {digest!r}")
+            return bytes(row[0])
+
+        return await self._reader.do(payload)
 
     async def expired(self, now: str) -> Sequence[tuple[str, str]]:
         """Return the open executions whose lease has ended."""
@@ -326,10 +401,45 @@ class SqliteLog:
             self._watches.pop(execution_id, None)
             self._positions.pop(execution_id, None)
 
+    def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:
+        """Call `listener` with every log created after number `after`."""
+        watch = _NewWatch(workspace, after, listener)
+        self._new_watches.append(watch)
+        self._writer.submit(self._catch_up_new)
+
+        def stop() -> None:
+            if watch in self._new_watches:
+                self._new_watches.remove(watch)
+
+        return stop
+
+    def _catch_up_new(self, connection: sqlite3.Connection) -> None:
+        """In the writer thread: for each watch the logs that it has not had, from the file.
+
+        Never from memory: numbers have holes (other workspaces), so that only a query knows
+        what comes next.
+        """
+        for watch in tuple(self._new_watches):
+            rows = connection.execute(
+                f"{_ENTRY} WHERE workspace = ? AND log > ? ORDER BY log LIMIT ?",
+                (watch.workspace, watch.position, CATCH_UP_LOGS),
+            ).fetchall()
+            if rows:
+                self._fresh_logs.append((watch, [_entry(row) for row in rows]))
+            self._behind = self._behind or len(rows) == CATCH_UP_LOGS
+
+    def _feed_new(self, fresh: list[tuple[_NewWatch, list[Entry]]]) -> None:
+        """On the loop: hand each watch its logs; what was read twice meanwhile is dropped."""
+        for watch, entries in fresh:
+            new = [entry for entry in entries if entry.number > watch.position]
+            if new and watch in self._new_watches:
+                watch.position = new[-1].number
+                watch.listener(new)
+
     def _tick(self) -> float | None:
         if self._behind:
             return 0.0
-        return POLL_S if self._positions else None
+        return POLL_S if self._positions or self._new_watches else None
 
     def _see_others(self, connection: sqlite3.Connection) -> None:
         """In the writer thread: if another process committed, read what is new for the watches."""
@@ -338,6 +448,7 @@ class SqliteLog:
             self._data_version, self._behind = version, False
             self._known.clear()
             self._catch_up(connection, self._positions.copy())
+            self._catch_up_new(connection)
 
     def _catch_up(self, connection: sqlite3.Connection, positions: dict[str, int]) -> None:
         # What earlier jobs of this group append is not in the file yet, and a watch that is
@@ -374,15 +485,15 @@ def _run(job: Job, connection: sqlite3.Connection) -> None:
         job.error = error
 
 
-def _find(connection: sqlite3.Connection, execution_id: str) -> tuple[Entry, int]:
+def _find(connection: sqlite3.Connection, execution_id: str) -> Entry:
     row = connection.execute(f"{_ENTRY} WHERE execution_id = ?", (execution_id,)).fetchone()
     if row is None:
         raise ExecutionNotFound(f"There is no execution {execution_id!r} here")
-    return _entry(row), row[-1]
+    return _entry(row)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(**dict(zip(_ENTRY_COLUMNS, row[:-1], strict=True)))
+    return Entry(**dict(zip(_COLUMNS, row[:-1], strict=True)), number=row[-1])
 
 
 def _records(connection: sqlite3.Connection, log: int, after: int, limit: int) -> list[Record]:
@@ -407,9 +518,9 @@ def _last_batch(
 
 
 def _insert_execution(connection: sqlite3.Connection, entry: Entry, lease_until: str | None) -> int:
-    values = [getattr(entry, column) for column in _ENTRY_COLUMNS]
+    values = [getattr(entry, column) for column in _COLUMNS]
     cursor = connection.execute(
-        f"INSERT INTO execution ({', '.join(_ENTRY_COLUMNS)}, lease_until)"
+        f"INSERT INTO execution ({', '.join(_COLUMNS)}, lease_until)"
         f" VALUES ({', '.join('?' * len(values))}, ?)",
         (*values, lease_until),
     )

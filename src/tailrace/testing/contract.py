@@ -22,6 +22,7 @@ from tailrace.errors import (
     ExecutionNotFound,
     InvalidEvent,
     LogSealed,
+    PayloadNotFound,
     PayloadTooLarge,
     PositionConflict,
     ProducerGap,
@@ -29,7 +30,15 @@ from tailrace.errors import (
     TailraceError,
 )
 from tailrace.events import Draft, Record
-from tailrace.log.base import EVENT_MAX_BYTES, PAGE_MAX_BYTES, Appended, EventLog, Opening, Producer
+from tailrace.log.base import (
+    EVENT_MAX_BYTES,
+    PAGE_MAX_BYTES,
+    Appended,
+    Entry,
+    EventLog,
+    Opening,
+    Producer,
+)
 
 TS = "2026-01-01T00:00:00.000000Z"
 Check = Callable[["Bench"], Awaitable[None]]
@@ -458,6 +467,94 @@ async def lists_are_newest_first_by_pages(bench: Bench) -> None:
     assert await ids(limit=3, status_events=both) == ["X4", "X3", "X2"]
     assert await ids(limit=9, workspace="other") == ["Y"]
     assert await ids(limit=9, workspace="nobody") == []
+
+
+@check
+async def the_unfinished_are_listed_oldest_first(bench: Bench) -> None:
+    """Of one workspace, in the order of their numbers, until their ends."""
+    log = await bench.log()
+    for number in range(4):
+        await begin(log, f"X{number}")
+    await begin(log, "Y", workspace="other")
+    await log.append("X1", [line(), ended()])
+    found = await log.unfinished("default")
+    assert [entry.execution_id for entry in found] == ["X0", "X2", "X3"]
+    numbers = [entry.number for entry in found]
+    assert numbers == sorted(set(numbers))
+    assert found[0] == await log.entry("X0")
+    ended_since = (await log.entry("X1")).number
+    named = await log.numbered("default", [numbers[1], ended_since, 999])
+    assert {entry.execution_id for entry in named} == {"X1", "X2"}
+    assert await log.numbered("other", numbers) == []
+    log = await bench.reopen()
+    assert [entry.execution_id for entry in await log.unfinished("default")] == ["X0", "X2", "X3"]
+    assert await log.unfinished("nobody") == []
+
+
+class Learning:
+    """A watch for new logs that keeps their ids, and checks the order of their numbers."""
+
+    def __init__(self, log: EventLog, workspace: str, after: int) -> None:
+        self.ids: list[str] = []
+        self._position, self._more = after, asyncio.Event()
+        self.stop = log.watch_new(workspace, after, self._take)
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        assert entries, "a watch was given an empty list"
+        for entry in entries:
+            assert entry.number > self._position, f"{entry.number} after {self._position}"
+            self._position = entry.number
+            self.ids.append(entry.execution_id)
+        self._more.set()
+
+    async def until(self, count: int) -> list[str]:
+        """Wait until it has been given so many."""
+        while len(self.ids) < count:
+            self._more.clear()
+            await self._more.wait()
+        return self.ids
+
+
+@check
+async def new_logs_are_told_once_and_in_order(bench: Bench) -> None:
+    """From a number on: those that are there, and those that come, from whichever handle."""
+    log, other = await bench.log(), await bench.other()
+    await begin(log, "before")
+    learning = Learning(log, "default", (await log.entry("before")).number)
+    whole = Learning(other, "default", 0)
+    await begin(log, "elsewhere", workspace="other")
+    async with anyio.create_task_group() as tasks:
+        for number in range(300):
+            tasks.start_soon(begin, other if number % 2 else log, f"X{number}")
+    expected = sorted(f"X{number}" for number in range(300))
+    assert sorted(await learning.until(300)) == expected
+    assert await whole.until(301) == ["before", *learning.ids]
+    learning.stop()
+    learning.stop()
+    await begin(log, "later")
+    assert len(await whole.until(302)) == 302
+    assert len(learning.ids) == 300
+
+
+@check
+async def what_is_put_aside_is_kept_with_its_log(bench: Bench) -> None:
+    """Once for each log, from the append that names it, also after a reopening."""
+    log = await bench.log()
+    await begin(log)
+    await begin(log, "X2")
+    draft = line("see aside")
+    draft.aside = {"d1": b"x" * 3_000_000, "d2": b"{}"}
+    await log.append("X1", [draft, draft])
+    assert await log.payload("X1", "d1") == b"x" * 3_000_000
+    log = await bench.reopen()
+    assert await log.payload("X1", "d2") == b"{}"
+    await refuses(PayloadNotFound, log.payload("X2", "d1"))
+    await refuses(PayloadNotFound, log.payload("X1", "d3"))
+    await refuses(ExecutionNotFound, log.payload("nope", "d1"))
+    refused = line("not in the log")
+    refused.aside = {"d4": b"4"}
+    await refuses(PositionConflict, log.append("X1", [refused], expected=99))
+    await refuses(PayloadNotFound, log.payload("X1", "d4"))
 
 
 # --- trimming -----------------------------------------------------------------------------------

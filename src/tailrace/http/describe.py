@@ -1,0 +1,114 @@
+"""The streams in the OpenAPI document: FastAPI sees only its own routes.
+
+The law of this file: it describes; the rules themselves are in `asked` and `streams`.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from tailrace.filters import LEVELS
+from tailrace.http.faces import NDJSON, PLAIN
+from tailrace.http.streams import KIND_PATHS
+
+WORKSPACE_STREAM = "/api/v1/workspaces/{workspace}/stream"
+_EXECUTION = "/api/v1/workspaces/{workspace}/executions/{execution_id}"
+
+
+def describe_streams(app: FastAPI) -> None:
+    """Put the streams into the app's OpenAPI document."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generated()
+        for path, operation in _operations().items():
+            document["paths"].setdefault(path, {"get": operation})
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI documents this as the way
+
+
+def _operations() -> dict[str, dict[str, Any]]:
+    one = [_parameter("execution_id", "path", "The execution.")]
+    many = _EVENTS + _LINE_CHOICE + _ALL
+    events, lines = one + many, one + _LINE_CHOICE + _ALL
+    workspace = _parameter("workspace", "path", "The workspace that owns the execution.")
+    made = {
+        f"{_EXECUTION}/stream": _operation(
+            "stream", "Follow an execution, live or finished", [workspace, *events]
+        ),
+        f"{_EXECUTION}/logs": _operation("logs", "Follow its log lines", [workspace, *lines]),
+    }
+    made[WORKSPACE_STREAM] = _operation(
+        "workspace_stream", "Follow many executions on one connection", [workspace, *_MANY, *many]
+    )
+    for kind, path in KIND_PATHS.items():
+        if kind == "workload":
+            made[path] = _operation("workload_logs", "Follow a command's log lines", lines)
+        else:
+            text = "" if kind == "workflow" else "; as text where it has no output schema"
+            made[path] = _operation(f"{kind}_stream", f"Follow a {kind}{text}", events)
+    return made
+
+
+def _operation(name: str, summary: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "tags": ["streams"],
+        "summary": summary,
+        "operationId": name,
+        "description": "Replays from the position asked for, then follows to the terminal event.",
+        "parameters": parameters,
+        "responses": _RESPONSES,
+    }
+
+
+def _parameter(name: str, where: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": where,
+        "required": where == "path",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+_MANY = [
+    _parameter("execution", "query", "Only this one; repeated: these. Else all that run, and come.")
+]
+_ALL = [
+    _parameter("Last-Event-ID", "header", "A position; exclusive; wins over `after`."),
+    _parameter("after", "query", "A position: `<seq>` or `<seq>@<epoch>`; exclusive."),
+    _parameter("since", "query", "Without a position: begin at this time, or so long ago (`10m`)."),
+    _parameter("tail", "query", "Without a position: begin with so many of the newest chosen."),
+    _parameter("follow", "query", "`false`: what is there, then close.", default="true"),
+    _parameter("batch_ms", "query", "At most one delivery in this time, 0 to 2000.", default="0"),
+    _parameter("heartbeat", "query", "How silence is filled.", enum=["comment", "event"]),
+    _parameter("format", "query", "What it is by itself, overridden.", enum=["json", "text"]),
+]
+_LINE_CHOICE = [
+    _parameter("node", "query", "Only what is of these nodes."),
+    _parameter("level", "query", "Log lines of this level or above.", enum=list(LEVELS)),
+    _parameter("source", "query", "Log lines of these: `stdout`, `stderr`, a logger's name."),
+    _parameter("search", "query", "Log lines with this text in them, in any case."),
+]
+_EVENTS = [
+    _parameter("events", "query", "Only these: `node.*,log.line`; the terminal event always."),
+    _parameter(
+        "compact",
+        "query",
+        "Join neighbouring pieces of text; `finished`: if it has ended.",
+        enum=["false", "true", "finished"],
+    ),
+]
+_RESPONSES: dict[str, Any] = {
+    "200": {
+        "description": "What was asked for, in order, each once.",
+        "content": {
+            media: {"schema": {"type": "string"}} for media in ("text/event-stream", NDJSON, PLAIN)
+        },
+    },
+    "204": {"description": "The position is the terminal event's: there is nothing left."},
+    "400": {"description": "The position or a parameter is malformed."},
+    "404": {"description": "There is no such execution here, or it is of another kind."},
+    "503": {"description": "The server is shutting down; resume at another."},
+}

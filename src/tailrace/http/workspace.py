@@ -1,0 +1,154 @@
+"""One connection for many executions: `GET /workspaces/{ws}/stream`.
+
+The law of this file: the same frames as a stream of one, but that an event's `id:` is a position
+in all of them. A reader that resumes from it gets every event of every execution once.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from tailrace import events, sse
+from tailrace.clock import within
+from tailrace.compact import compact
+from tailrace.errors import ExecutionNotFound, InvalidRequest, ShuttingDown
+from tailrace.events import Record
+from tailrace.http.asked import Asked, asked
+from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
+from tailrace.http.streams import stream_headers, write
+from tailrace.hub import Signal
+from tailrace.log.base import Entry
+from tailrace.many import AT_ONCE, Many, ManyWatcher, Piece
+from tailrace.runtime import Runtime
+
+
+class WorkspaceEndpoint:
+    """The stream of a workspace, or of those executions of it that are named."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, for as long as it lasts."""
+        request = Request(scope)
+        ask = asked(request, "workspace", self.runtime.clock.now())
+        face = ask.face(speaks_text=False)
+        if face not in (EVENTS, EVENTS_NDJSON):
+            raise InvalidRequest("A stream of many executions has events, not text")
+        if self.runtime.hub.closing:
+            raise ShuttingDown
+        workspace = request.path_params["workspace"]
+        position = Many.parse(ask.place) if ask.place else None
+        wanted = ask.wanted(face)
+        watcher = ManyWatcher(
+            self.runtime.hub,
+            workspace,
+            begin=ask.begin(wanted),
+            lifetime_s=self.runtime.settings.lifetime_s,
+        )
+        try:
+            names = request.query_params.getlist("execution")
+            if names:
+                await watcher.open_some(await self._entries(workspace, names), position)
+            else:
+                await watcher.open(position)
+            if watcher.over:
+                await Response(status_code=204)(scope, receive, send)
+                return
+            words = Words(
+                self.runtime, face, None, heartbeat_event=ask.heartbeat_event, wanted=wanted
+            )
+            stream = _Stream(watcher, words, ask, send)
+            await stream.begin(workspace, resumed=position is not None)
+            async with asyncio.TaskGroup() as tasks:
+                listener = tasks.create_task(_listen(watcher, receive))
+                try:
+                    await stream.deliver()
+                finally:
+                    listener.cancel()
+        finally:
+            watcher.close()
+
+    async def _entries(self, workspace: str, names: list[str]) -> list[Entry]:
+        if len(names) > AT_ONCE:
+            raise InvalidRequest(f"A stream names at most {AT_ONCE} executions")
+        entries = [await self.runtime.log.entry(name) for name in dict.fromkeys(names)]
+        for entry in entries:
+            if entry.workspace != workspace:
+                raise ExecutionNotFound(f"There is no execution {entry.execution_id!r} here")
+        return entries
+
+
+async def _listen(watcher: ManyWatcher, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    watcher.wake(Signal.GONE)
+
+
+class _Stream:
+    """One answer, from its head to its end."""
+
+    def __init__(self, watcher: ManyWatcher, words: Words, ask: Asked, send: Send) -> None:
+        self.watcher, self.words, self.ask, self.send = watcher, words, ask, send
+
+    async def begin(self, workspace: str, *, resumed: bool) -> None:
+        raw = [(k.encode(), v.encode()) for k, v in stream_headers(self.words.face).items()]
+        await self.send({"type": "http.response.start", "status": 200, "headers": raw})
+        opened = events.StreamOpen(
+            workspace=workspace,
+            executions=self.watcher.count,
+            position=self.watcher.position(),
+            resumed=resumed,
+        )
+        await write(self.send, self.words.first(opened))
+
+    async def deliver(self) -> None:
+        """Replay and live, one loop, to the end: its own, or the connection's."""
+        while True:
+            piece = await self.watcher.read()
+            for execution_id, gap in self.watcher.gaps():
+                await write(self.send, self.words.control(gap, execution_id))
+            if piece is not None:
+                await write(self.send, self._frames(piece))
+                await self._gather()
+                continue
+            if self.watcher.over or not self.ask.follow:
+                return await write(self.send, b"", more=False)
+            signal = await self.watcher.wait()
+            if signal is Signal.IDLE:
+                await write(self.send, self.words.heartbeat())
+            elif signal is Signal.GONE:
+                return None
+            elif signal is not Signal.DATA:
+                return await write(self.send, self.words.closing(signal), more=False)
+
+    async def _gather(self) -> None:
+        if self.ask.batch_s:
+            with suppress(TimeoutError):
+                clock, milliseconds = self.words.runtime.clock, round(self.ask.batch_s * 1000)
+                await within(clock, milliseconds, self.watcher.stopped)
+
+    def _frames(self, piece: Piece) -> bytes:
+        wanted = self.words.wanted
+        chosen = [r for r in piece.batch.records if wanted is None or wanted.chooses(r)]
+        if self.ask.compacted(sealed=piece.entry.sealed):
+            chosen = compact(chosen)
+        frame = _line if self.words.face is EVENTS_NDJSON else _event
+        frames = [frame(record, piece.position(record.seq)) for record in chosen]
+        if not chosen or chosen[-1].seq != piece.batch.last:
+            frames.append(self._passed(piece.position(piece.batch.last)))
+        return b"".join(frames)
+
+    def _passed(self, position: str) -> bytes:
+        return b"" if self.words.face is EVENTS_NDJSON else sse.id_frame(position)
+
+
+def _event(record: Record, position: str) -> bytes:
+    return sse.placed_frame(position, record.type, record.json())
+
+
+def _line(record: Record, position: str) -> bytes:
+    return b'%b,"position":"%b"}\n' % (record.json()[:-1], position.encode())

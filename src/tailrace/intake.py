@@ -1,0 +1,99 @@
+"""The way of every event into a log: redacted, and what is large in it put aside.
+
+The law of this file: nothing reaches a log but through here, so nothing secret is in one, and an
+event stays small enough for every watcher's write. What is put aside is kept with the log, once,
+by its digest; the event has its summary (`output` → `output_summary`). Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+from tailrace.errors import PayloadTooLarge
+from tailrace.events import CUSTOM, Draft, OutputSummary
+from tailrace.log.base import EVENT_MAX_BYTES
+from tailrace.redact import Redactor
+
+INLINE_MAX_BYTES = 65_536  # of one event; above it, its values are put aside
+PAYLOAD_MAX_BYTES = 67_108_864  # of one value: it is held in memory while it is written
+PREVIEW_CHARS = 200
+KEYS_MAX = 50
+_VALUES = ("input", "output", "value")
+
+
+class Intake:
+    """Prepares drafts for a log."""
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        self.redactor = redactor or Redactor()
+
+    def prepare(self, execution_id: str, made: Draft) -> Draft:
+        """Return the draft as the log may have it, encoded.
+
+        Raises InvalidEvent if it cannot be JSON, PayloadTooLarge if no log takes it.
+        """
+        encoded = made.encode(execution_id)
+        if not self.redactor.clean_bytes(encoded):
+            data = self.redactor.value(to_jsonable_python(made.data, inf_nan_mode="null"))
+            made = replace(made, data=data, encoded=None)
+            encoded = made.encode(execution_id)
+        if len(encoded) > INLINE_MAX_BYTES:
+            made = self._put_aside(made)
+            encoded = made.encode(execution_id)
+        if len(encoded) > EVENT_MAX_BYTES:
+            raise PayloadTooLarge(
+                f"{made.type} is {len(encoded)} bytes; an event holds at most {EVENT_MAX_BYTES}",
+                hint="Store large data elsewhere and put a reference to it in the event.",
+            )
+        made.encoded = encoded
+        return made
+
+    def _put_aside(self, made: Draft) -> Draft:
+        names = made.data if made.type.startswith(CUSTOM) else _VALUES
+        data, aside = dict(made.data), dict(made.aside or {})
+        for name in names:
+            text = to_json(data.get(name), inf_nan_mode="null")
+            if len(text) > INLINE_MAX_BYTES // 4:
+                told, kept = _told(data[name], text)
+                data |= {name: None, f"{name}_summary": told}
+                aside |= kept
+        return replace(made, data=data, aside=aside, encoded=None)
+
+    def summary(self, value: Any) -> tuple[OutputSummary, Mapping[str, bytes]]:
+        """What an output looks like, and what to put aside where that does not show all of it."""
+        try:
+            text = to_json(value, inf_nan_mode="null")
+        except (PydanticSerializationError, ValueError, RecursionError):
+            # Between nodes any object may pass; of one that is no JSON the name is told.
+            told = _told(value, _opaque_json(value))[0]
+            return told.model_copy(update={"digest": None}), {}
+        if not self.redactor.clean_bytes(text):
+            value = self.redactor.value(to_jsonable_python(value, inf_nan_mode="null"))
+            text = to_json(value, inf_nan_mode="null")
+        return _told(value, text)
+
+
+def _told(value: Any, text: bytes) -> tuple[OutputSummary, dict[str, bytes]]:
+    keys = [str(key) for key in value] if isinstance(value, dict) else []
+    if fields := getattr(type(value), "model_fields", None):
+        keys = list(fields)
+    preview = text[: PREVIEW_CHARS * 4].decode(errors="ignore")[:PREVIEW_CHARS]
+    told = {"keys": keys[:KEYS_MAX], "size_bytes": len(text), "preview": preview}
+    if preview.encode() == text or len(text) > PAYLOAD_MAX_BYTES:
+        return OutputSummary(**told), {}
+    digest = sha256(text).hexdigest()
+    return OutputSummary(**told, digest=digest), {digest: text}
+
+
+def _opaque_json(value: Any) -> bytes:
+    try:
+        return to_json(value, inf_nan_mode="null", fallback=_opaque)
+    except (PydanticSerializationError, ValueError, RecursionError):
+        return to_json(_opaque(value))
+
+
+def _opaque(value: Any) -> str:
+    return f"<{type(value).__name__}>"

@@ -50,7 +50,11 @@ def command_work(command: Command, echo: Echo = no_echo) -> Work:
         given = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
         stdin = None if command.inherit_stdin else given
         try:
-            process = await anyio.open_process(command.argv, stdin=stdin, start_new_session=True)
+            # Shielded: a process whose opening was cut short would run on, and nobody has it.
+            with anyio.CancelScope(shield=True):
+                process = await anyio.open_process(
+                    command.argv, stdin=stdin, start_new_session=True
+                )
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             message = f"{command.argv[0]}: {error.strerror}"

@@ -3,15 +3,18 @@
 import os
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio.abc import Process
 
 from tailrace import Event, errors
 from tailrace.events import ExecutionQueued
 from tailrace.runtime import Run, Runtime
 from tailrace.settings import Settings
+from tailrace.testing.clock import settle
 from tailrace.workload import Command, command_work, exit_status
 
 
@@ -194,3 +197,25 @@ async def test_one_that_takes_too_long_is_stopped(allowing: Runtime) -> None:
     assert (await anext(aiter(unlimited.follow()))).data["deadline_ms"] == 60_000
     await unlimited.cancel()
     assert (await unlimited.wait()).status == "cancelled"
+
+
+async def test_one_that_is_cancelled_while_it_begins_is_killed(
+    allowing: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Process] = []
+    really, go_on = anyio.open_process, anyio.Event()
+
+    async def slowly(*command: Any, **options: Any) -> Process:
+        opened.append(await really(*command, **options))
+        await go_on.wait()
+        return opened[0]
+
+    monkeypatch.setattr(anyio, "open_process", slowly)
+    run = await allowing.start_workload("sleep")
+    while not opened:
+        await anyio.lowlevel.checkpoint()
+    await run.cancel()
+    await settle()
+    go_on.set()
+    assert (await run.wait()).status == "cancelled"
+    assert opened[0].returncode is not None

@@ -1,5 +1,7 @@
 """What every test has: no blocking call on the event loop, no real time, no leftovers."""
 
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 
@@ -7,6 +9,14 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from tailrace.testing import FakeClock
+
+
+def needs(*commands: str) -> None:
+    """Skip where a command is missing; on CI, where .ci/run installs them, fail."""
+    missing = [command for command in commands if shutil.which(command) is None]
+    if missing:
+        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+        refuse(f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.filters import LEVELS
 from tailrace.flow.build import Flow
-from tailrace.http import executions, problems
+from tailrace.http import executions, probe, problems
 from tailrace.http.faces import NDJSON
 from tailrace.http.streams import StreamEndpoint
 from tailrace.http.triggers import TriggerEndpoint
@@ -55,6 +55,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
     problems.install(app)
     app.include_router(executions.router(runtime))
     app.include_router(executions.health(runtime))
+    app.include_router(probe.router(runtime))
     app.router.routes.append(Route(STREAM, StreamEndpoint(runtime), methods=["GET"]))
     for flow in runtime.flows.values():
         if isinstance(flow, Flow) and flow.ir.trigger.path is not None:

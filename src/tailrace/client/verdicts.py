@@ -20,6 +20,7 @@ DOCUMENT = "docs/proxies.md"
 POSITION = "7@doctor"  # the Last-Event-ID that is sent, to see whether it arrives
 HEARTBEAT = sse.comment("heartbeat")
 _CLUMP_SHARE = 0.2  # of the time between two ticks: frames that come closer came together
+_AGAIN = "Mend what was found above, then run it again."
 _GZIP = b"\x1f\x8b"
 
 
@@ -73,7 +74,7 @@ class Seen:
     def opening(self) -> Mapping[str, Any] | None:
         """What the server said at the beginning of the probe."""
         frame = self.frames[0] if self.frames else None
-        return frame.data if frame and frame.event == "probe.open" else None
+        return frame.data if frame and frame.event == "probe.open" and frame.data else None
 
     @property
     def end(self) -> Mapping[str, Any] | None:
@@ -319,17 +320,22 @@ def _survived(seen: Seen) -> bool:
     return seen.end is not None and seen.end.get("reason") == "done"
 
 
-def _cut(seen: Seen) -> str:
+def _unmeasured(seen: Seen) -> str | None:
+    """Why nothing can be said about silence, if nothing can."""
     if not seen.frames:
-        return f"The stream did not begin: {seen.error or seen.status}"
-    if seen.end is not None:
-        return f"Not measured: {seen.how_it_broke()}"
+        return f"Not measured, for the stream did not begin: {seen.error or seen.status}"
+    return None if seen.end is None else f"Not measured: {seen.how_it_broke()}"
+
+
+def _cut(seen: Seen) -> str:
     return f"Cut after {(seen.ended_ms - seen.last_ms) / 1000:.1f} s of silence"
 
 
 def _kept_awake(seen: Seen, seconds: float, heartbeat_s: float) -> Finding:
     code = "idle"
     if not _survived(seen):
+        if why := _unmeasured(seen):
+            return Finding(code, "problem", why, _AGAIN)
         advice = (
             f"This server's streams are silent for up to {heartbeat_s:g} s. nginx: "
             "`proxy_read_timeout 1h;`. A load balancer: its idle timeout. Else let the server speak more often: `tailrace serve --heartbeat-s 5`."
@@ -348,6 +354,8 @@ def _bare(seen: Seen, seconds: float, heartbeat_s: float) -> Finding:
     code = "idle_without_heartbeats"
     if _survived(seen):
         return Finding(code, "ok", f"{seconds:g} s of complete silence passed")
+    if why := _unmeasured(seen):
+        return Finding(code, "note", why, _AGAIN)
     advice = (
         f"Heartbeats are what keeps streams alive here: keep them on, and more frequent than that "
         f"(this server's: every {heartbeat_s:g} s)."

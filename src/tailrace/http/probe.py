@@ -38,7 +38,7 @@ ECHO_MAX = 200  # characters of a header that are said back
 _COMES = ("accept", "accept-encoding", "cache-control")  # only whether; and no other header at all
 
 
-class _Probe:
+class Probe:
     """What one probe sends. Its comments are those of a real stream."""
 
     def __init__(
@@ -152,7 +152,7 @@ def router(runtime: Runtime) -> APIRouter:
             "request": {name: name in request.headers for name in _COMES}
             | {"last-event-id": last_event_id and last_event_id[:ECHO_MAX]},
         }
-        made = _Probe(runtime, count, every_ms, idle_s, heartbeat_s)
+        made = Probe(runtime, count, every_ms, idle_s, heartbeat_s)
         pad = sse.comment("." * pad_bytes) if pad_bytes else b""
         return _ProbeResponse(places, made.frames(opening, pad))
 

@@ -290,7 +290,7 @@ def compression(seen: Seen) -> Finding:
     advice = (
         "A compressor holds small frames back and keeps memory for every stream. nginx: `gzip off;` "
         "here, or no text/event-stream (and no `*`) in gzip_types. Caddy: keep `encode` off this "
-        "route. In the app: no GZipMiddleware around Tailrace."
+        "route. In the app: no compressing middleware around it."
     )
     return Finding(code, "problem", said, advice)
 

@@ -11,7 +11,7 @@ from tailrace.client.doctor import BODY_MAX, examine
 from tailrace.client.verdicts import Finding
 from tailrace.clock import SystemClock
 from tailrace.errors import InvalidRequest
-from tests.http.conftest import Served, serving
+from tests.http.conftest import Serve, Served, serving
 
 Body = Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 
@@ -108,6 +108,20 @@ async def test_nonsense_is_no_tailrace(body: Body, headers: dict[str, str], said
         (finding,) = await found_at(url)
     assert (finding.code, finding.level) == ("reach", "problem")
     assert said in finding.measured
+
+
+async def test_a_password_in_the_url_is_not_reported() -> None:
+    (finding,) = await found_at("http://me:s3cret@127.0.0.1:1/live")
+    assert finding.measured.startswith("http://127.0.0.1:1/live does not answer")
+    assert "s3cret" not in str(finding)
+
+
+@pytest.mark.parametrize("heartbeat_s", [0.05, 300])
+async def test_a_server_with_any_heartbeat_is_examined(serve: Serve, heartbeat_s: float) -> None:
+    found: list[Finding] = []
+    async with serve(heartbeat_s=heartbeat_s) as served:
+        await examine(served.url, idle_s=0.15, report=found.append)
+    assert [finding.level for finding in found if finding.code.startswith("idle")] == ["ok", "ok"]
 
 
 async def test_what_never_ends_is_given_up(served: Served) -> None:

@@ -28,6 +28,7 @@ PACKED: Query = {**TICKS, "pad_bytes": 2048}  # large at first: else many compre
 HELLO: Query = {"count": 1, "every_ms": 0}
 SLACK_S = 15.0  # for connecting, and for what is late: more is no answer
 HEARTBEAT_S = 15.0  # of a server that does not say
+HEARTBEATS = (0.1, 120.0)  # what a probe takes; none is longer silent than that
 BODY_MAX = 65_536  # a probe is far smaller; something else may never end
 
 
@@ -48,7 +49,8 @@ async def examine(
         look = partial(_Look, http, clock or SystemClock(), base)
         progress("asking the server for a probe")
         hello = await look(HELLO).seen()
-        report(reached := verdicts.reach(hello, url))
+        shown = str(base.copy_with(userinfo=b""))  # a password is nobody's who reads the report
+        report(reached := verdicts.reach(hello, shown))
         if reached.level == "problem":
             return
         opening = hello.opening or {}
@@ -67,7 +69,8 @@ async def examine(
             progress(f"keeping silent for {idle_s:g} s, to see whether that is cut")
             bare: Query = {**HELLO, "idle_s": idle_s}
             heartbeat_s = float(opening.get("heartbeat_s", HEARTBEAT_S))
-            awake, silent = await _both(look({**bare, "heartbeat_s": heartbeat_s}), look(bare))
+            often = min(max(heartbeat_s, HEARTBEATS[0]), HEARTBEATS[1])
+            awake, silent = await _both(look({**bare, "heartbeat_s": often}), look(bare))
             for finding in verdicts.idle(awake, silent, idle_s, heartbeat_s):
                 report(finding)
 
@@ -140,7 +143,7 @@ class _Look:
 
     def _take(self, chunk: bytes) -> None:
         if self.found.encoding in ("gzip", "deflate"):
-            chunk = self._unzip.decompress(chunk)
+            chunk = self._unzip.decompress(chunk, BODY_MAX)
         for message in self._decoder.feed(chunk):
             if message.event.startswith("probe."):
                 data = _object(message.data)

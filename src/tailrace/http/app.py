@@ -54,8 +54,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
     )
     problems.install(app)
     app.include_router(executions.router(runtime))
-    app.include_router(executions.health(runtime))
     app.include_router(probe.router(runtime))
+    app.include_router(executions.health(runtime))
     app.router.routes.append(Route(STREAM, StreamEndpoint(runtime), methods=["GET"]))
     for flow in runtime.flows.values():
         if isinstance(flow, Flow) and flow.ir.trigger.path is not None:

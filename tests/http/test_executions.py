@@ -208,6 +208,7 @@ async def test_openapi_has_every_route(served: Served) -> None:
         f"{one}/events",
         f"{one}/stream",
         "/api/v1/catalog",
+        "/api/v1/probe",
         "/healthz",
         "/readyz",
     } == set(document["paths"])

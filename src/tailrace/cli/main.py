@@ -330,6 +330,33 @@ def _workload(text: str) -> tuple[str, list[str]]:
     return name, argv
 
 
+@cli.command(
+    epilog=_examples(
+        "tailrace doctor http://127.0.0.1:8787",
+        "tailrace doctor https://example.org/live --idle-s 120",
+        "tailrace doctor https://example.org/live --json | jq 'select(.level == \"problem\")'",
+    )
+)
+@click.argument("url")
+@click.option(
+    "--idle-s",
+    default=20.0,
+    type=click.FloatRange(0, 120),
+    show_default=True,
+    help="How long a silence to try, in seconds; 0: none.",
+)
+@_json
+def doctor(url: str, idle_s: float, as_json: bool) -> None:
+    """Find out whether something on the way to a server breaks streams.
+
+    Whether it buffers or compresses them, cuts silent ones, or drops headers; each finding says
+    what was measured and what to set. Exit status: 0 nothing does, 1 a problem was found.
+    """
+    from tailrace.cli import doctor as examination
+
+    sys.exit(run_async(lambda: examination.check(url, idle_s, as_json=as_json)))
+
+
 @cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))
 @click.option(
     "--updates",

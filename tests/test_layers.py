@@ -26,9 +26,11 @@ LAYERS: dict[str, set[str]] = {
     "patch": {"events", "sse"},
     "flow": {"clock", "events", "sse"},
     "lifecycle": {"flow", "clock"},
+    "log.facts": {"flow", "sse"},
     "log.base": {"flow", "sse"},
     "log.memory": {"flow", "sse"},
     "log.sqlite_file": {"log.memory", "log.base"},
+    "log.sqlite_facts": {"log.memory", "log.base"},
     "log.sqlite": {"log.memory"},  # stores never import each other
     "compact": {"sse", "flow", "log.base", "log.memory", "log.sqlite"},
     "seek": {"log.memory", "log.sqlite", "flow"},

@@ -23,7 +23,7 @@ from tailrace.errors import (
 )
 from tailrace.log import sqlite_file
 from tailrace.log.sqlite import SqliteLog
-from tailrace.testing.contract import Listening, begin, line, lines
+from tailrace.testing.contract import Learning, Listening, begin, ended, line, lines
 
 
 @pytest.fixture
@@ -233,6 +233,18 @@ async def test_every_statement_is_an_index_seek(log: SqliteLog) -> None:
     await log.trim("X1", 2)
     watch = Listening(log, "X1", 1)
     await watch.until(2)
+    await log.append("X1", [ended()])
+    await log.unfinished("default")
+    await log.numbered("default", [1, 2])
+    await Learning(log, "default", 0).until(1)
+    facts = log.facts
+    await facts.put("k", "a", "v", now="2026", new=True)
+    await facts.find("k", "a", now="2026")
+    await facts.take("k", "a", now="2026")
+    await facts.occupy("k", {"n": 1}, "h", now="2026", until="2027")
+    await facts.stay("k", "h", until="2028")
+    await facts.vacate("k", "h")
+    await facts.sweep(now="2026")
     plans = {statement: await explain(log, statement) for statement in statements}
     assert any("event" in statement for statement in plans)
     scans = {statement: plan for statement, plan in plans.items() if "SCAN" in plan}
@@ -307,3 +319,29 @@ async def test_a_watch_whose_first_look_failed_looks_again(log: SqliteLog) -> No
             await failing.done()
         tasks.start_soon(log.append, "X1", [line("after")])
     assert lines(await watch.until(3)) == ["before", "after"]
+
+
+async def test_a_file_of_version_1_is_made_one_of_now(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    async with SqliteLog(path) as log:
+        await begin(log)
+        await begin(log, "X2")
+        await log.append("X2", [ended()])
+    await in_thread(make_version_1, path)
+    async with SqliteLog(path) as log:
+        assert [entry.execution_id for entry in await log.unfinished("default")] == ["X1"]
+        await log.append("X1", [line("goes on"), ended()])
+        assert await log.unfinished("default") == []
+        assert await log.facts.put("kind", "key", "value", now="2026")
+
+
+def make_version_1(path: Path) -> None:
+    for statement in (
+        "DROP INDEX execution_open",
+        "ALTER TABLE execution DROP COLUMN sealed",
+        "DROP TABLE payload",
+        "DROP TABLE fact",
+        "DROP TABLE place",
+        "PRAGMA user_version = 1",
+    ):
+        execute(path, statement)

@@ -26,6 +26,7 @@ from tailrace.errors import (
 )
 from tailrace.events import TERMINAL, Draft, Record
 from tailrace.lifecycle import STATUS_EVENTS, status_after
+from tailrace.log.facts import Facts
 
 Listener = Callable[[Sequence[Record]], None]
 NewListener = Callable[[Sequence["Entry"]], None]
@@ -109,6 +110,11 @@ class EventLog(Protocol):
     Every method may raise a StoreError. A cancelled `create` or `append` is in the log whole or
     not at all; the caller cannot know which, and a retry with the same producer finds out.
     """
+
+    @property
+    def facts(self) -> Facts:
+        """What is kept beside the logs."""
+        ...
 
     async def open(self) -> None:
         """Open it; needed before anything else."""

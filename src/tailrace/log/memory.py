@@ -27,6 +27,7 @@ from tailrace.log.base import (
     encode,
     place,
 )
+from tailrace.log.facts import MemoryFacts
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class MemoryLog:
     """An EventLog that lives as long as the process."""
 
     def __init__(self) -> None:
+        self.facts = MemoryFacts()
         self._logs: dict[str, _Log] = {}
         self._new_listeners: list[tuple[str, NewListener]] = []
         self._open = False

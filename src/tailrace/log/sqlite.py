@@ -42,6 +42,7 @@ from tailrace.log.base import (
     encode,
     place,
 )
+from tailrace.log.sqlite_facts import SqliteFacts
 from tailrace.log.sqlite_file import Job, Worker, connect, translated
 
 POLL_S = 0.02  # half of the 50 ms in which another process's append must be seen
@@ -93,6 +94,7 @@ class SqliteLog:
             "tailrace-writer", opened, self._commit, batch=GROUP_MAX_JOBS, tick_s=self._tick
         )
         self._reader = Worker("tailrace-reader", opened, self._read_jobs, batch=1)
+        self.facts = SqliteFacts(self._writer, self._reader)
 
     async def open(self) -> None:
         """Open the file, creating it and its folder if need be. Raises StoreError."""

@@ -30,15 +30,12 @@ from tailrace.events import TERMINAL
 T = TypeVar("T")
 
 SCHEMA_VERSION = 2
-# What makes a file of one version one of the next.
+# What makes an older file's tables as they are now; tables that are missing are created after it.
 UPGRADES: dict[int, Sequence[str]] = {
     1: (
         "ALTER TABLE execution ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0",
         "UPDATE execution SET sealed = 1 WHERE last_status_event IN"
         f" ({', '.join(repr(name) for name in sorted(TERMINAL))})",
-        "CREATE INDEX execution_open ON execution (workspace, log) WHERE sealed = 0",
-        "CREATE TABLE payload (log INTEGER NOT NULL, digest TEXT NOT NULL, data BLOB NOT NULL,"
-        " UNIQUE (log, digest)) STRICT",
     )
 }
 APPLICATION_ID = 0x7461696C  # "tail": `file` and our own check tell the file from others by it
@@ -94,12 +91,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: str) -> Non
         raise StoreTooNew(
             f"{path} has schema {version}; this Tailrace knows {SCHEMA_VERSION} and older"
         )
-    if version == 0:
-        _create(connection, path)
-    elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+    if version and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
     connection.execute("PRAGMA journal_mode = WAL")
-    _upgrade(connection)
+    if version < SCHEMA_VERSION:
+        _create(connection, path)
     # In WAL mode NORMAL survives a killed process, FULL also a power cut: one fsync a commit.
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'disk' else 'NORMAL'}")
     connection.execute("PRAGMA cache_size = -65536")
@@ -109,42 +105,26 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: str) -> Non
     connection.execute("PRAGMA mmap_size = 268435456")
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
-        return
-    with _immediate(connection):
-        # Again: another process may have been here first.
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        for older in range(version, SCHEMA_VERSION):
-            for statement in UPGRADES[older]:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-@contextlib.contextmanager
-def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that holds the write lock from its beginning."""
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or an older file's tables as they are now."""
+    # Immediate: of two processes that create the file at once, the second finds it created.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
+        for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            for statement in UPGRADES[older]:
+                connection.execute(statement)
+        schema = files("tailrace.log").joinpath("schema.sql").read_text()
+        for statement in schema.split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
-
-
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    # Immediate: of two processes that create the file at once, the second finds it created.
-    with _immediate(connection):
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
-            schema = files("tailrace.log").joinpath("schema.sql").read_text()
-            for statement in schema.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 class Job:

@@ -47,6 +47,10 @@ LAYERS: dict[str, set[str]] = {
     "executor": {"hub", "agent", "log.memory", "log.sqlite"},  # hub and executor meet at the log
     "workload": {"hub", "log.memory", "log.sqlite", "flow", "executor"},
     "runtime": {"sse"},
+    "reported": {"sse", "hub", "log.memory", "log.sqlite", "executor", "agent", "workload"},
+    "ingest": {"sse", "hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "workload"},
+    "jobs": {"sse", "hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "workload"},
+    "archive": {"sse", "hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "workload"},
     "broker": {"log.memory", "log.sqlite", "hub", "flow", "executor", "agent", "workload"},
     "report": {"log.memory", "log.sqlite", "hub", "flow", "executor", "agent"},
     "http": {"log.memory", "log.sqlite", "report"},

@@ -8,11 +8,12 @@ answers with `status`, and `retryable` says whether the same call may work later
     ├── UsageError                  what was asked cannot be done; ask differently
     │   ├── InvalidRequest · InvalidInput · InvalidPosition · InvalidEvent · InvalidFlow
     │   ├── InvalidSetting · PayloadTooLarge
-    │   └── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
-    │       · PayloadNotFound · WorkloadNotFound
+    │   ├── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
+    │   │   · PayloadNotFound · WorkloadNotFound
+    │   └── SignatureInvalid · SignatureStale · InvalidExport
     ├── ConflictError               the log has moved on, or says otherwise
     │   └── ExecutionExists · IdempotencyConflict · PositionConflict · ProducerGap · LogSealed
-    │       · IllegalTransition
+    │       · IllegalTransition · AttemptFenced · Replayed · RunsHere
     ├── StoreError                  the store under the log cannot serve
     │   └── StoreUnavailable · StoreBusy · StoreClosed · StoreCorrupt · StoreReadOnly · StoreFull
     │       · StoreTooNew
@@ -149,6 +150,30 @@ class WorkloadNotFound(UsageError):
     default_hint = "Start it with `tailrace serve --allow-workload NAME='COMMAND …'`."
 
 
+class SignatureInvalid(UsageError):
+    """The report is not signed with its job's token."""
+
+    code = "signature_invalid"
+    status = 401
+    default_hint = "Sign `<timestamp>.<body>`, byte for byte as sent; docs/ingest.md shows how."
+
+
+class SignatureStale(UsageError):
+    """The report was signed too long ago, or by a clock that is wrong."""
+
+    code = "signature_stale"
+    status = 401
+    default_hint = "Sign each try anew, with the time of the try."
+
+
+class InvalidExport(UsageError):
+    """The file is no export of an execution, or not a whole one."""
+
+    code = "invalid_export"
+    status = 422
+    default_hint = "`tailrace export ID > FILE` writes one; it ends with a line that says so."
+
+
 class ConflictError(TailraceError):
     """The log says otherwise."""
 
@@ -193,6 +218,26 @@ class IllegalTransition(ConflictError):
     """The event is not possible in the state the execution is in."""
 
     code = "illegal_transition"
+
+
+class AttemptFenced(ConflictError):
+    """A later attempt has taken over: this one's reports are no longer taken."""
+
+    code = "attempt_fenced"
+    default_hint = "Stop: another worker runs it now."
+
+
+class Replayed(ConflictError):
+    """The very same request was accepted before; nothing was written again."""
+
+    code = "replayed"
+    default_hint = "An honest repeat is signed anew, and answered with `duplicate`."
+
+
+class RunsHere(ConflictError):
+    """The execution runs in a Tailrace process, which alone writes its log."""
+
+    code = "runs_here"
 
 
 class StoreError(TailraceError):

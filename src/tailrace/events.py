@@ -86,6 +86,10 @@ class ExecutionQueued(Payload, type="execution.queued"):
         default=None, description="JSON Schema of an agent's or task's output; text without one."
     )
     deadline_ms: int | None = Field(default=None, description="The time it may take in all.")
+    lease_ms: int | None = Field(
+        default=None,
+        description="Of one that an engine outside reports: the silence after which it is lost.",
+    )
 
 
 class ExecutionStarted(Payload, type="execution.started"):

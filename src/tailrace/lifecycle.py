@@ -40,6 +40,7 @@ EXECUTION: dict[str, dict[str, str]] = {
         **_ENDS,
     },
     "running": {
+        "execution.started": "running",  # a new attempt takes over
         "execution.progress": "running",
         "execution.cancelling": "cancelling",
         "execution.completed": "completed",
@@ -123,6 +124,7 @@ class NodeState:
     item_count: int | None = None
     error: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
+    of: int = 1  # the execution's attempt in which it moved last
 
 
 @dataclass(slots=True)
@@ -146,6 +148,8 @@ class ExecutionState:
     progress: dict[str, Any] | None = None
     item_count: int = 0
     head: int = 0
+    attempt: int = 1
+    lease_ms: int | None = None
     nodes: dict[str, NodeState] = field(default_factory=dict)
 
     @property
@@ -170,15 +174,20 @@ class ExecutionState:
         self.head = event.id or self.head
 
     def _apply_execution(self, event: Event) -> None:
+        started = event.type == "execution.started"
+        if started and self.started_at is not None and event.attempt <= self.attempt:
+            raise IllegalTransition(
+                f"{event.type} of attempt {event.attempt} while attempt {self.attempt} runs it"
+            )
         self.status = _move(EXECUTION, self.status, event.type, "execution")
         data = event.data
         if event.type == "execution.queued":
             self.id, self.queued_at = event.execution_id, event.ts
             self.kind, self.flow = data.get("kind", ""), data.get("flow", "")
             self.workspace, self.input = data.get("workspace", ""), data.get("input")
-            self.graph = data.get("graph")
-        elif event.type == "execution.started":
-            self.started_at = event.ts
+            self.graph, self.lease_ms = data.get("graph"), data.get("lease_ms")
+        elif started:
+            self.started_at, self.attempt = self.started_at or event.ts, event.attempt
         elif event.type == "execution.progress":
             self.progress = dict(data)
         elif event.type in TERMINAL:
@@ -188,10 +197,14 @@ class ExecutionState:
 
     def _apply_node(self, event: Event) -> None:
         name = event.node or ""
-        known = self.nodes.get(name)
-        status = _move(NODE, known.status if known else NEW, event.type, f"node {name!r}")
-        node = self.nodes.setdefault(name, NodeState(name))
-        node.status, node.attempt = status, event.attempt
+        node = self.nodes.get(name)
+        # What an earlier attempt did of a node does not bind this one: it may begin it anew.
+        anew = node is None or (node.of < self.attempt and event.type in NODE[NEW])
+        before = NEW if node is None or anew else node.status
+        status = _move(NODE, before, event.type, f"node {name!r}")
+        if node is None or anew:
+            node = self.nodes[name] = NodeState(name)
+        node.status, node.attempt, node.of = status, event.attempt, self.attempt
         data = event.data
         if event.type == "node.started":
             node.started_at = event.ts
@@ -210,6 +223,8 @@ class ExecutionState:
         body = asdict(self)
         body["execution_id"] = body.pop("id")
         body["nodes"] = list(body["nodes"].values())
+        for node in body["nodes"]:
+            del node["of"]
         return body
 
     def raise_for_end(self) -> None:

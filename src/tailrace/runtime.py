@@ -28,7 +28,7 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 from tailrace import events
 from tailrace.agent import Agent
 from tailrace.ambient import LogHandler
-from tailrace.clock import Clock, SystemClock, rfc3339
+from tailrace.clock import Clock, SystemClock, elapsed_ms, rfc3339
 from tailrace.errors import (
     ExecutionExists,
     FlowNotFound,
@@ -178,6 +178,7 @@ class Runtime:
     async def __aenter__(self) -> Self:
         """Open the log and start the background work. Raises StoreError."""
         await self._stack.enter_async_context(self.log)
+        self._opened = self.clock.monotonic()
         try:
             await self.sweep()
             self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
@@ -439,12 +440,20 @@ class Runtime:
         """End the executions whose worker is dead, whichever process had them."""
         now = self.clock.now()
         for execution_id, until in await self.log.expired(rfc3339(now)):
+            if await self._unheard(execution_id):
+                continue
             lost = events.ExecutionLost(
                 reason="its worker stopped without a word: killed, crashed, or cut off",
                 last_seen=until,
             )
             with suppress(LogSealed):  # another process swept first, or it ended after all
                 await self.log.append(execution_id, [draft(lost, now)])
+
+    async def _unheard(self, execution_id: str) -> bool:
+        """Whether its engine may have spoken while nobody was here: then it has a lease to do so."""
+        first = await self.log.read(execution_id, 0, 1)
+        lease_ms = first[0].event().data.get("lease_ms") if first else None
+        return lease_ms is not None and elapsed_ms(self.clock, self._opened) < lease_ms
 
     async def _keep_leases(self) -> None:
         """Say that this process lives, and look for those that no longer do."""

@@ -83,6 +83,21 @@ class Settings(BaseModel):
     workload_output_max_bytes: int = Field(
         default=104_857_600, ge=1, description="What a workload started over HTTP may write in all."
     )
+    ingest_lease_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Silence after which an execution that an engine outside reports is lost, "
+        "where the engine does not ask for another time.",
+    )
+    ingest_lease_max_s: float = Field(
+        default=86_400.0, gt=0, description="The longest silence that an engine may ask for."
+    )
+    job_token_s: float = Field(
+        default=604_800.0,
+        gt=0,
+        description="How long a job's token is good; it outlives the job, so that a last report "
+        "whose answer was lost can be repeated.",
+    )
     executions_max: int = Field(
         default=1000, ge=1, description="Executions that may run at once in one process."
     )

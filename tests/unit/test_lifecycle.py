@@ -1,6 +1,7 @@
 """The transition tables and the fold."""
 
 import copy
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -150,3 +151,34 @@ def test_a_bad_end_is_raised_with_its_reason(
 def test_a_good_end_and_no_end_raise_nothing() -> None:
     fold([event("execution.queued")]).raise_for_end()
     fold([event("execution.queued"), event("execution.completed")]).raise_for_end()
+
+
+def test_a_later_attempt_takes_over_and_may_begin_every_node_anew() -> None:
+    def of(attempt: int, number: int) -> Event:
+        return replace(event("execution.started", number=number), attempt=attempt)
+
+    state = fold(
+        [
+            event("execution.queued", kind="workflow", flow="f"),
+            of(1, 2),
+            event("node.started", "done", 3),
+            event("node.completed", "done", 4, duration_ms=1),
+            event("node.started", "open", 5),
+            event("node.started", "kept", 6),
+        ]
+    )
+    with pytest.raises(IllegalTransition, match="attempt 1"):
+        state.apply(of(1, 7))
+    state.apply(of(2, 7))
+    assert (state.attempt, state.status, state.started_at) == (2, "running", "t2")
+    state.apply(event("node.started", "open", 8))
+    state.apply(event("node.started", "done", 9))
+    state.apply(event("node.completed", "kept", 10, duration_ms=1))  # it went on from there
+    with pytest.raises(IllegalTransition):
+        state.apply(event("node.started", "open", 11))
+    assert {node.id: node.status for node in state.nodes.values()} == {
+        "done": "running",
+        "open": "running",
+        "kept": "completed",
+    }
+    assert state.nodes["done"].duration_ms is None

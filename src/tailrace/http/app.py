@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.flow.build import Flow
-from tailrace.http import executions, probe, problems
+from tailrace.http import executions, ingest, probe, problems
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
 from tailrace.http.streams import endpoints
 from tailrace.http.triggers import TriggerEndpoint
@@ -52,6 +52,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
     problems.install(app)
     app.include_router(executions.router(runtime))
     app.include_router(workloads_router(runtime))
+    app.include_router(ingest.router(runtime))
     app.include_router(probe.router(runtime))
     app.include_router(executions.health(runtime))
     streams = endpoints(runtime) | {WORKSPACE_STREAM: WorkspaceEndpoint(runtime)}

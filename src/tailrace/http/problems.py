@@ -34,8 +34,9 @@ def problem(error: TailraceError) -> Response:
     }
     if error.hint:
         body["hint"] = error.hint
-    if problems := error.details.get("problems"):
-        body["problems"] = problems
+    for name in ("problems", "expected", "attempt"):
+        if name in error.details:
+            body[name] = error.details[name]
     headers = {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else None
     return _ProblemResponse(body, status_code=error.status, headers=headers)
 

@@ -12,7 +12,7 @@ checks each of them on every store.
 - What is gone (trimmed) shows: `floor` is the first sequence still held.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -124,10 +124,23 @@ class EventLog(Protocol):
         """Finish what was handed in, then close. May be called twice."""
         ...
 
-    async def create(self, opening: Opening, drafts: Sequence[Draft]) -> Appended:
+    async def create(
+        self, opening: Opening, drafts: Sequence[Draft], *, producer: Producer | None = None
+    ) -> Appended:
         """Create a log with its first events; the first is `execution.queued`.
 
-        Raises ExecutionExists if there is one of that id.
+        With `producer`, that is its first batch. Raises ExecutionExists if there is one of that
+        id, and ProducerGap.
+        """
+        ...
+
+    async def restore(
+        self, entry: Entry, records: Sequence[Record], payloads: Mapping[str, bytes]
+    ) -> Entry:
+        """Put a log from elsewhere in, whole or not at all: its floor, its numbers, its epoch.
+
+        The records are those from its floor to its head; the caller has checked them. Only the
+        entry's `number` is made here. Raises ExecutionExists if there is one of that id.
         """
         ...
 
@@ -246,6 +259,14 @@ def admit(
             f"{entry.execution_id} is at {entry.head}, not at {expected}", head=entry.head
         )
     return True
+
+
+def check_first(producer: Producer | None) -> None:
+    """Raise ProducerGap for a log that would begin with a later batch."""
+    if producer is not None and producer.seq != 1:
+        raise ProducerGap(
+            f"{producer.name!r} sent batch {producer.seq} of what does not exist yet", expected=1
+        )
 
 
 def check_batch(drafts: Sequence[Draft]) -> None:

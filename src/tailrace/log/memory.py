@@ -6,7 +6,7 @@ awaits between looking and writing, so the event loop is the lock.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from tailrace.log.base import (
     admit,
     advance,
     check_batch,
+    check_first,
     clip,
     encode,
     place,
@@ -71,9 +72,12 @@ class MemoryLog:
         """Close it."""
         await self.aclose()
 
-    async def create(self, opening: Opening, drafts: Sequence[Draft]) -> Appended:
+    async def create(
+        self, opening: Opening, drafts: Sequence[Draft], *, producer: Producer | None = None
+    ) -> Appended:
         """Create a log with its first events."""
         self._require_open()
+        check_first(producer)
         if opening.execution_id in self._logs:
             raise ExecutionExists(f"{opening.execution_id} exists already")
         check_batch(drafts)
@@ -88,11 +92,27 @@ class MemoryLog:
         )
         log = _Log(entry, lease_until=opening.lease_until)
         appended = self._write(log, drafts)
-        self._logs[opening.execution_id] = log
-        for listening in tuple(self._new_listeners):
-            if listening[0] == entry.workspace:
-                self._soon(self._deliver_new, listening, [log.entry])
+        if producer:
+            log.producers[producer.name] = (producer.seq, appended)
+        self._begin(log)
         return appended
+
+    async def restore(
+        self, entry: Entry, records: Sequence[Record], payloads: Mapping[str, bytes]
+    ) -> Entry:
+        """Put a log from elsewhere in."""
+        self._require_open()
+        if entry.execution_id in self._logs:
+            raise ExecutionExists(f"{entry.execution_id} exists already")
+        entry = replace(entry, number=len(self._logs) + 1)
+        self._begin(_Log(entry, list(records), payloads=dict(payloads)))
+        return entry
+
+    def _begin(self, log: _Log) -> None:
+        self._logs[log.entry.execution_id] = log
+        for listening in tuple(self._new_listeners):
+            if listening[0] == log.entry.workspace:
+                self._soon(self._deliver_new, listening, [log.entry])
 
     async def append(
         self,

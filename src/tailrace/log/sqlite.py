@@ -14,7 +14,7 @@ How it works:
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,7 @@ from tailrace.log.base import (
     admit,
     advance,
     check_batch,
+    check_first,
     clip,
     encode,
     place,
@@ -126,8 +127,11 @@ class SqliteLog:
 
     # --- writing: everything below `do` runs in the writer thread -----------------------------
 
-    async def create(self, opening: Opening, drafts: Sequence[Draft]) -> Appended:
+    async def create(
+        self, opening: Opening, drafts: Sequence[Draft], *, producer: Producer | None = None
+    ) -> Appended:
         """Create a log with its first events."""
+        check_first(producer)
         check_batch(drafts)
         records = place(0, drafts, encode(opening.execution_id, drafts))
         entry = Entry(
@@ -141,16 +145,41 @@ class SqliteLog:
         entry = advance(entry, drafts)
 
         def create(connection: sqlite3.Connection) -> Appended:
-            try:
-                log = _insert_execution(connection, entry, opening.lease_until)
-            except sqlite3.IntegrityError:
-                raise ExecutionExists(f"{opening.execution_id} exists already") from None
-            made = self._known[opening.execution_id] = replace(entry, number=log)
-            self._created = True
+            made = self._created_log(connection, entry, opening.lease_until)
             self._add(connection, made, drafts, records)
-            return Appended(1, entry.head)
+            appended = Appended(1, entry.head)
+            _note_batch(connection, made, producer, appended)
+            return appended
 
         return await self._writer.do(create)
+
+    async def restore(
+        self, entry: Entry, records: Sequence[Record], payloads: Mapping[str, bytes]
+    ) -> Entry:
+        """Put a log from elsewhere in."""
+
+        def restore(connection: sqlite3.Connection) -> Entry:
+            made = self._created_log(connection, entry)
+            self._rows += [(made.number, r.seq, r.type, r.tail) for r in records]
+            self._changed[made.execution_id] = made
+            _put_aside(connection, made.number, payloads)
+            return made
+
+        return await self._writer.do(restore)
+
+    def _created_log(
+        self,
+        connection: sqlite3.Connection,
+        entry: Entry,
+        lease_until: str | None = None,
+    ) -> Entry:
+        try:
+            number = _insert_execution(connection, entry, lease_until)
+        except sqlite3.IntegrityError:
+            raise ExecutionExists(f"{entry.execution_id} exists already") from None
+        made = self._known[entry.execution_id] = replace(entry, number=number)
+        self._created = True
+        return made
 
     async def append(
         self,
@@ -172,11 +201,7 @@ class SqliteLog:
             self._known[execution_id] = self._changed[execution_id] = advance(entry, drafts)
             self._add(connection, entry, drafts, records)
             appended = Appended(records[0].seq, records[-1].seq)
-            if producer:
-                connection.execute(
-                    "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?)",
-                    (entry.number, producer.name, producer.seq, appended.first, appended.last),
-                )
+            _note_batch(connection, entry, producer, appended)
             return appended
 
         return await self._writer.do(append)
@@ -230,10 +255,7 @@ class SqliteLog:
         self._fresh.append((entry.execution_id, records[0].seq - 1, records))
         for draft in drafts:
             if draft.aside:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO payload VALUES (?, ?, ?)",
-                    [(log, digest, data) for digest, data in draft.aside.items()],
-                )
+                _put_aside(connection, log, draft.aside)
 
     def _flush(self, connection: sqlite3.Connection) -> None:
         """Write what the group's jobs have added: one statement each for all of them."""
@@ -517,6 +539,23 @@ def _last_batch(
         ).fetchone()
     )
     return (row[0], Appended(row[1], row[2], True)) if row else (0, Appended(0, 0, True))
+
+
+def _note_batch(
+    connection: sqlite3.Connection, entry: Entry, producer: Producer | None, stands: Appended
+) -> None:
+    if producer:
+        connection.execute(
+            "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?)",
+            (entry.number, producer.name, producer.seq, stands.first, stands.last),
+        )
+
+
+def _put_aside(connection: sqlite3.Connection, log: int, payloads: Mapping[str, bytes]) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO payload VALUES (?, ?, ?)",
+        [(log, digest, data) for digest, data in payloads.items()],
+    )
 
 
 def _insert_execution(connection: sqlite3.Connection, entry: Entry, lease_until: str | None) -> int:

@@ -12,6 +12,7 @@ A check waits for what it expects, never for time; give it a timeout of your own
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 import anyio
@@ -325,6 +326,35 @@ async def a_producers_hole_is_refused(bench: Bench) -> None:
 
 
 @check
+async def a_log_may_begin_with_a_producers_batch(bench: Bench) -> None:
+    """A repeat of the batch that created the log is recognised as such."""
+    log, other = await bench.log(), await bench.other()
+    opening = Opening(execution_id="X1", kind="task", flow="f")
+    await refuses(ProducerGap, log.create(opening, [queued()], producer=Producer("p", 2)))
+    await refuses(ExecutionNotFound, log.entry("X1"))
+    await log.create(opening, [queued(), line("a")], producer=Producer("p", 1))
+    again = await other.append("X1", [queued(), line("a")], producer=Producer("p", 1))
+    assert (again.first, again.last, again.duplicate) == (1, 2, True)
+    await refuses(ProducerGap, log.append("X1", [line()], producer=Producer("p", 3)))
+    await log.append("X1", [line("b")], producer=Producer("p", 2))
+    assert lines(await log.read("X1", 1, 10)) == ["a", "b"]
+
+
+@check
+async def a_repeat_that_can_append_nothing_asks_only(bench: Bench) -> None:
+    """Whether a batch is a repeat is answered before all else, so a position of -1 asks just that."""
+    log = await bench.log()
+    await begin(log)
+    await log.append("X1", [line("a")], producer=Producer("p", 1))
+    asked = await log.append("X1", [line("x")], expected=-1, producer=Producer("p", 1))
+    assert asked == Appended(2, 2, duplicate=True)
+    await refuses(
+        PositionConflict, log.append("X1", [line("x")], expected=-1, producer=Producer("p", 2))
+    )
+    assert (await log.entry("X1")).head == 2
+
+
+@check
 async def racing_repeats_are_appended_once(bench: Bench) -> None:
     """A client that retries before the first answer came."""
     log, other = await bench.log(), await bench.other()
@@ -413,6 +443,42 @@ async def an_unknown_execution_is_not_found(bench: Bench) -> None:
     await refuses(ExecutionNotFound, log.read("nope", 0, 1))
     await refuses(ExecutionNotFound, log.append("nope", [line()]))
     await refuses(ExecutionNotFound, log.trim("nope", 1))
+
+
+@check
+async def a_log_from_elsewhere_is_put_in_as_it_was(bench: Bench) -> None:
+    """Its numbers, its floor, its epoch, its end and what was put aside; as one more log here."""
+    log, other = await bench.log(), await bench.other()
+    await begin(log, "X1")
+    records = [
+        Record(seq, draft.type, draft.encode("X2"))
+        for seq, draft in enumerate([line("a"), line("b"), ended()], start=7)
+    ]
+    entry = Entry(
+        execution_id="X2",
+        workspace="w",
+        kind="task",
+        flow="f",
+        epoch="e1",
+        created_at=TS,
+        head=9,
+        floor=7,
+        updated_at=TS,
+        last_status_event="execution.completed",
+    )
+    put = await log.restore(entry, records, {"d": b"1"})
+    assert put == replace(entry, number=put.number)
+    assert put.number > (await log.entry("X1")).number
+    for handle in (log, other):
+        assert await handle.entry("X2") == put
+        assert await read_all(handle, "X2") == records
+        assert await handle.payload("X2", "d") == b"1"
+        assert [found.execution_id for found in await handle.entries("w", limit=9)] == ["X2"]
+        assert not await handle.unfinished("w")
+    await refuses(LogSealed, other.append("X2", [line()]))
+    await refuses(ExecutionExists, other.restore(entry, records, {}))
+    await refuses(ExecutionExists, other.restore(replace(entry, execution_id="X1"), records, {}))
+    assert lines(await read_all(log, "X1")) == ["None"]
 
 
 @check

@@ -11,8 +11,8 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   └── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
     │       · PayloadNotFound · WorkloadNotFound
     ├── ConflictError               the log has moved on, or says otherwise
-    │   └── ExecutionExists · IdempotencyConflict · PositionConflict · ProducerGap · LogSealed
-    │       · IllegalTransition
+    │   └── ExecutionExists · ExecutionRunning · IdempotencyConflict · PositionConflict · ProducerGap
+    │       · LogSealed · IllegalTransition
     ├── StoreError                  the store under the log cannot serve
     │   └── StoreUnavailable · StoreBusy · StoreClosed · StoreCorrupt · StoreReadOnly · StoreFull
     │       · StoreTooNew
@@ -160,6 +160,13 @@ class ExecutionExists(ConflictError):
     """An execution of that id exists already."""
 
     code = "execution_exists"
+
+
+class ExecutionRunning(ConflictError):
+    """The execution has not ended."""
+
+    code = "execution_running"
+    default_hint = "Cancel it first, or wait for its end."
 
 
 class IdempotencyConflict(ConflictError):

@@ -25,6 +25,7 @@ from tailrace.errors import InvalidEvent
 
 SCHEMA_VERSION = 1
 CUSTOM = "custom."
+KINDS = ("workflow", "agent", "task", "workload")  # of executions
 _CUSTOM_NAME = re.compile(r"custom\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -86,6 +87,7 @@ class ExecutionQueued(Payload, type="execution.queued"):
         default=None, description="JSON Schema of an agent's or task's output; text without one."
     )
     deadline_ms: int | None = Field(default=None, description="The time it may take in all.")
+    ephemeral: bool = Field(default=False, description="It is removed soon after its end.")
 
 
 class ExecutionStarted(Payload, type="execution.started"):

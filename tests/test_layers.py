@@ -37,6 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "hub": {"log.memory", "log.sqlite", "flow"},
     "many": {"log.memory", "log.sqlite", "flow", "sse"},
     "following": {"log.memory", "log.sqlite", "flow", "sse"},
+    "retention": {"log.memory", "log.sqlite", "flow", "sse"},
     "endings": {"hub", "flow", "log.base", "log.memory", "log.sqlite", "sse"},
     "intake": {"hub", "log.memory", "log.sqlite", "flow", "seek"},
     "recorder": {"hub", "log.memory", "log.sqlite", "flow"},

@@ -53,6 +53,7 @@ class Tailrace(Runtime):
         workspace: str = "default",
         idempotency_key: str | None = None,
         deadline_ms: int | None = None,
+        ephemeral: bool = False,
         **arguments: Any,
     ) -> Run:
         """Start a flow, its arguments as keywords or as one object (`input`), and return at once.
@@ -69,6 +70,7 @@ class Tailrace(Runtime):
             workspace=workspace,
             idempotency_key=idempotency_key,
             deadline_ms=deadline_ms,
+            ephemeral=ephemeral,
         )
 
     def execution(

@@ -12,8 +12,8 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   │   · PayloadNotFound · WorkloadNotFound
     │   └── SignatureInvalid · SignatureStale · InvalidExport
     ├── ConflictError               the log has moved on, or says otherwise
-    │   └── ExecutionExists · IdempotencyConflict · PositionConflict · ProducerGap · LogSealed
-    │       · IllegalTransition · AttemptFenced · Replayed · RunsHere
+    │   └── ExecutionExists · ExecutionRunning · IdempotencyConflict · PositionConflict · ProducerGap
+    │       · LogSealed · IllegalTransition · AttemptFenced · Replayed · RunsHere
     ├── StoreError                  the store under the log cannot serve
     │   └── StoreUnavailable · StoreBusy · StoreClosed · StoreCorrupt · StoreReadOnly · StoreFull
     │       · StoreTooNew
@@ -185,6 +185,13 @@ class ExecutionExists(ConflictError):
     """An execution of that id exists already."""
 
     code = "execution_exists"
+
+
+class ExecutionRunning(ConflictError):
+    """The execution has not ended."""
+
+    code = "execution_running"
+    default_hint = "Cancel it first, or wait for its end."
 
 
 class IdempotencyConflict(ConflictError):

@@ -25,6 +25,7 @@ from tailrace.errors import InvalidEvent
 
 SCHEMA_VERSION = 1
 CUSTOM = "custom."
+KINDS = ("workflow", "agent", "task", "workload")  # of executions
 _CUSTOM_NAME = re.compile(r"custom\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -90,6 +91,7 @@ class ExecutionQueued(Payload, type="execution.queued"):
         default=None,
         description="Of one that an engine outside reports: the silence after which it is lost.",
     )
+    ephemeral: bool = Field(default=False, description="It is removed soon after its end.")
 
 
 class ExecutionStarted(Payload, type="execution.started"):

@@ -31,7 +31,7 @@ from anyio.abc import TaskGroup
 
 from tailrace import seek, sse
 from tailrace.clock import Clock
-from tailrace.errors import InvalidPosition
+from tailrace.errors import ExecutionNotFound, InvalidPosition
 from tailrace.events import TERMINAL, Record, StreamGap
 from tailrace.log.base import PAGE_MAX_BYTES, Entry, EventLog, bytes_of, clip
 from tailrace.seek import Begin
@@ -107,6 +107,8 @@ def _trimmed(entry: Entry, after: int) -> StreamGap | None:
 class Batch:
     """Consecutive events, shared by all watchers that stand at the same position. Immutable.
 
+    `ended`: nothing follows it, because the terminal event is in it, or the log was removed.
+
     Each form of its bytes is made once, by the first watcher that wants it.
     """
 
@@ -180,6 +182,9 @@ class Tail:
 
     def push(self, records: Sequence[Record]) -> None:
         """Take what was appended, and give it to everybody who waits."""
+        if not records:
+            self._removed()
+            return
         before, self.head = self.head, records[-1].seq
         self.pushed_at = self._hub.clock.monotonic()
         self._keep(records, before)
@@ -194,6 +199,13 @@ class Tail:
         if batch.last < self.head:  # more than a page came at once
             for watcher in self.watchers:
                 watcher.wake(Signal.DATA)
+
+    def _removed(self) -> None:
+        """The log is gone: who reads on finds that out, and is told."""
+        self.forget()
+        self.head += 1  # there is something to know for everybody
+        for watcher in tuple(self.watchers):
+            watcher.wake(Signal.DATA)
 
     def _keep(self, records: Sequence[Record], before: int) -> None:
         self._batches.clear()
@@ -239,7 +251,10 @@ class Tail:
         async with self._reading:  # who comes second for a page takes the first one's
             batch = pages.get((execution_id, position))
             if batch is None:
-                records = await self._hub.log.read(execution_id, position, self._hub.page)
+                try:
+                    records = await self._hub.log.read(execution_id, position, self._hub.page)
+                except ExecutionNotFound:
+                    return self._gone(position)
                 gap = None
                 if records and records[0].seq > position + 1:
                     # Retention overtook a slow watcher: it is told, like one that comes late.
@@ -249,6 +264,12 @@ class Tail:
                 if len(pages) > PAGES:
                     del pages[next(iter(pages))]
             return batch
+
+    def _gone(self, position: int) -> Batch:
+        """What is said of a log that retention has removed: that, and that nothing follows."""
+        batch = Batch((), StreamGap(from_=position + 1, to=self.head, cause="retention"))
+        batch.last, batch.ended = self.head, True
+        return batch
 
 
 class Watcher:

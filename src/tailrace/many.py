@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from tailrace.clock import rfc3339
 from tailrace.errors import ExecutionNotFound, InvalidPosition, InvalidRequest
 from tailrace.events import StreamGap
 from tailrace.hub import Batch, Hub, Position, Signal, Watcher
@@ -23,6 +24,7 @@ from tailrace.log.base import Entry
 from tailrace.seek import Begin
 
 AT_ONCE = 256
+REMOVED = "removed"  # the fact of a workspace: the largest number that retention has removed
 _POSITION = re.compile(r"(\d{1,15})((?:_\d{1,15}\.\d{1,15}\.[0-9a-f]{4})*)")
 
 
@@ -132,8 +134,8 @@ class ManyWatcher:
 
     async def _open_workspace(self, asked: Many | None) -> None:
         log = self._hub.log
-        newest = await log.entries(self._workspace, limit=1)
-        top = self._top = newest[0].number if newest else 0
+        last = await log.entries(self._workspace, limit=1)
+        top = self._top = last[0].number if last else 0
         entries = await log.unfinished(self._workspace)
         if asked is None:
             wanted = [entry for entry in entries if entry.number <= top][:AT_ONCE]
@@ -141,9 +143,11 @@ class ManyWatcher:
             self._upto = top if len(wanted) < AT_ONCE else wanted[-1].number
             await self._open_all(wanted, {})
         else:
-            if asked.upto > top:
-                self._gaps.append(("", StreamGap(from_=top + 1, to=asked.upto, cause="lost")))
-            self._upto = min(asked.upto, top)
+            newest = await log.newest()  # of all that ever were: the last ones may be removed
+            if asked.upto > newest:
+                self._gaps.append(("", StreamGap(from_=newest + 1, to=asked.upto, cause="lost")))
+            self._upto = min(asked.upto, newest)
+            await self._miss_removed(asked)
             await self._open_all(await self._asked_for(asked, entries), asked.logs)
         self._go_on()
 
@@ -157,7 +161,20 @@ class ManyWatcher:
         missing = asked.logs.keys() - known.keys()
         if missing:  # they have ended since
             known |= {e.number: e for e in await self._hub.log.numbered(self._workspace, missing)}
+        for number in asked.logs.keys() - known.keys():
+            self._removed(number, number)
         return [known[number] for number in asked.logs if number in known]
+
+    async def _miss_removed(self, asked: Many) -> None:
+        """Say so if logs that came after this position are gone again already."""
+        now = rfc3339(self._hub.clock.now())
+        last = int(await self._hub.log.facts.get(REMOVED, self._workspace, now=now) or 0)
+        if last > asked.upto and last not in asked.logs:
+            self._removed(asked.upto + 1, last)
+
+    def _removed(self, first: int, last: int) -> None:
+        # Of a log that is gone only the number is known; a gap without an execution is of numbers.
+        self._gaps.append(("", StreamGap(from_=first, to=last, cause="retention")))
 
     async def _open_all(self, entries: Sequence[Entry], at: Mapping[int, tuple[int, str]]) -> None:
         for entry in entries:
@@ -167,7 +184,11 @@ class ManyWatcher:
             await self._open(entry, None if seq is None else Position(seq, epoch))
 
     async def _open(self, entry: Entry, asked: Position | None) -> None:
-        watcher = await self._hub.open(entry.execution_id, asked, begin=self._begin)
+        try:
+            watcher = await self._hub.open(entry.execution_id, asked, begin=self._begin)
+        except ExecutionNotFound:
+            self._removed(entry.number, entry.number)
+            return
         if watcher.opening.nothing_left:
             watcher.close()
             return
@@ -225,6 +246,8 @@ class ManyWatcher:
             if batch.gap is not None:
                 self._gaps.append((watcher.opening.entry.execution_id, batch.gap))
             if not batch.records:
+                if batch.ended:
+                    self._drop(number)
                 continue
             self._fresh[number] = None  # there may be more: after the others
             self._active_at = self._hub.clock.monotonic()

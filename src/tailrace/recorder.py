@@ -183,6 +183,8 @@ class _Stop:
 
     def listen(self, records: Sequence[Record]) -> None:
         """Stop the work when its log says that somebody asked for it."""
+        if not records:
+            self.scope.cancel()  # ended by another process, and even removed: as below
         for record in records:
             if record.type == "execution.cancelling":
                 data = record.event().data

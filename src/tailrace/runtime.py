@@ -53,12 +53,13 @@ from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_af
 from tailrace.log.base import Entry, EventLog, Opening
 from tailrace.recorder import Recorder, Work, supervise
 from tailrace.redact import Redactor
+from tailrace.retention import EVERY_S, SOON_S, Retention
 from tailrace.settings import Settings, sqlite_path
 from tailrace.workload import Command, command_work
 
 _logger = logging.getLogger("tailrace")
 Startable = Flow[Any] | Agent[Any]
-KINDS = ("workflow", "agent", "task", "workload")
+KINDS = events.KINDS
 
 
 def open_log(settings: Settings) -> EventLog:
@@ -152,6 +153,7 @@ class Runtime:
         )
         self.redactor = redactor or Redactor()
         self.intake = Intake(self.redactor)
+        self.retention = Retention(self.log, self.clock, self.settings)
         self.workloads = dict(workloads or {})
         self.flows: dict[str, Startable] = {}
         self._running: dict[str, Run] = {}
@@ -188,6 +190,7 @@ class Runtime:
         self._capture_logging()
         self._tasks.start_soon(self.hub.run)
         self._tasks.start_soon(self._keep_leases)
+        self._tasks.start_soon(self._keep_retention)
         self.is_open = True
         return self
 
@@ -228,10 +231,12 @@ class Runtime:
         workspace: str = "default",
         idempotency_key: str | None = None,
         deadline_ms: int | None = None,
+        ephemeral: bool = False,
     ) -> Run:
         """Start a flow, an agent or a task and return at once; its first event is in the log.
 
-        With an idempotency key, repeating the call gives the first call's execution.
+        With an idempotency key, repeating the call gives the first call's execution. An ephemeral
+        one is removed soon after its end (the setting `ephemeral_s`).
         Raises FlowNotFound, InvalidInput, IdempotencyConflict, Overloaded, StoreError.
         """
         found = self._flow(flow) if isinstance(flow, str) else flow
@@ -242,6 +247,7 @@ class Runtime:
             workspace=workspace,
             input=to_jsonable_python(arguments, fallback=repr),
             deadline_ms=deadline_ms or _deadline_ms(found),
+            **({"ephemeral": True} if ephemeral else {}),
             **_described(found),
         )
         work = found.work if isinstance(found, Agent) else partial(flow_work, found)
@@ -315,6 +321,7 @@ class Runtime:
             flow=queued.flow,
             workspace=queued.workspace,
             lease_until=self._lease_end(),
+            ephemeral=queued.ephemeral,
         )
         try:
             first = self.intake.prepare(execution_id, draft(queued, now))
@@ -466,6 +473,17 @@ class Runtime:
             except StoreError as error:
                 # A store that is full or busy now may not be at the next beat.
                 _logger.warning("leases could not be kept: %s", error)
+
+    async def _keep_retention(self) -> None:
+        """Remove what nobody keeps, for ever."""
+        more = False
+        while True:
+            await self.clock.sleep(SOON_S if more else EVERY_S)
+            try:
+                more = await self.retention.turn()
+            except StoreError as error:
+                _logger.warning("retention could not be kept: %s", error)
+                more = False
 
     def _lease_end(self) -> str:
         return rfc3339(self.clock.now() + timedelta(seconds=self.settings.lease_s))

@@ -7,10 +7,17 @@ only the CLI reads the environment.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from tailrace.errors import InvalidSetting
 
@@ -18,6 +25,15 @@ from tailrace.errors import InvalidSetting
 def default_store() -> str:
     """The one SQLite file in the user's data folder, where all commands meet by default."""
     return f"sqlite:///{user_data_path('tailrace') / 'tailrace.db'}"
+
+
+_PART = r"(?:[a-z]+=)?(?:\d{1,15}(?:\.\d{1,6})?|none)"
+# A number for all kinds of executions, then others for some kinds (tailrace.retention.limit_of).
+PerKind = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value),
+    StringConstraints(pattern=rf"^(?:{_PART}(?:, ?{_PART})*)?$"),
+]
 
 
 class Settings(BaseModel):
@@ -100,6 +116,34 @@ class Settings(BaseModel):
     )
     executions_max: int = Field(
         default=1000, ge=1, description="Executions that may run at once in one process."
+    )
+    ephemeral_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="How long an execution that was started as ephemeral is kept after its end: "
+        "time enough for a watcher whose connection was cut to come back.",
+    )
+    retention_age_s: PerKind = Field(
+        default="",
+        description="How long executions are kept after their end; `604800,workload=3600` says "
+        "it by kind, `none` is no limit. Nothing is removed by default: how long a history is "
+        "worth its disk is for its owner to say.",
+    )
+    retention_count: PerKind = Field(
+        default="",
+        description="The most executions of each kind that are kept after their end, the newest; "
+        "by kind as above.",
+    )
+    retention_bytes: PerKind = Field(
+        default="",
+        description="The most bytes that executions of each kind hold after their end; the oldest "
+        "go first; by kind as above.",
+    )
+    retention_running_bytes: PerKind = Field(
+        default="",
+        description="The most bytes of events that one running execution holds: its oldest go, and "
+        "who asks for them is told of the gap; by kind as above. No limit by default: events are "
+        "never dropped unasked.",
     )
 
 

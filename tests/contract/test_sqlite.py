@@ -245,6 +245,12 @@ async def test_every_statement_is_an_index_seek(log: SqliteLog) -> None:
     await facts.stay("k", "h", until="2028")
     await facts.vacate("k", "h")
     await facts.sweep(now="2026")
+    await log.ended("task", ephemeral=False, limit=10)
+    await log.kept("task", ephemeral=False)
+    await log.large("task", 10)
+    await log.newest()
+    watch.stop()
+    await log.remove("X1")
     plans = {statement: await explain(log, statement) for statement in statements}
     assert any("event" in statement for statement in plans)
     scans = {statement: plan for statement, plan in plans.items() if "SCAN" in plan}
@@ -336,6 +342,7 @@ async def test_a_file_of_version_1_is_made_one_of_now(tmp_path: Path) -> None:
 
 
 def make_version_1(path: Path) -> None:
+    make_version_2(path)
     for statement in (
         "DROP INDEX execution_open",
         "ALTER TABLE execution DROP COLUMN sealed",
@@ -345,3 +352,45 @@ def make_version_1(path: Path) -> None:
         "PRAGMA user_version = 1",
     ):
         execute(path, statement)
+
+
+def make_version_2(path: Path) -> None:
+    for statement in (
+        "DROP INDEX execution_ended",
+        "ALTER TABLE execution DROP COLUMN bytes",
+        "ALTER TABLE execution DROP COLUMN aside_bytes",
+        "ALTER TABLE execution DROP COLUMN ephemeral",
+        "PRAGMA user_version = 2",
+    ):
+        execute(path, statement)
+
+
+async def test_a_file_of_version_2_learns_its_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    aside = line("see aside")
+    aside.aside = {"d1": b"x" * 1000}
+    async with SqliteLog(path) as log:
+        await begin(log)
+        await log.append("X1", [aside, ended()])
+        before = await log.entry("X1")
+    await in_thread(make_version_2, path)
+    async with SqliteLog(path) as log:
+        assert await log.entry("X1") == before
+        assert before.aside_bytes == 1000
+        assert (await log.kept("task", ephemeral=False)).bytes == before.size
+
+
+async def test_the_number_of_a_removed_log_stays_taken_at_the_price_of_one_row(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.db"
+    async with SqliteLog(path) as log:
+        for number in range(1, 6):
+            await begin(log, f"X{number}")
+            await log.append(f"X{number}", [ended()])
+            await log.remove(f"X{number}")
+            assert await log.newest() == number
+    rows = await in_thread(execute, path, "SELECT log, workspace FROM execution")
+    assert rows == [(5, "")]
+    for table in ("event", "payload", "producer"):
+        assert await in_thread(execute, path, f"SELECT * FROM {table}") == []

@@ -88,8 +88,9 @@ def test_writing_an_event_down_is_a_few_dozen_instructions() -> None:
 
     def append() -> None:
         base.admit(entry, drafts, expected=None, producer=None, last_batch=0)
-        base.place(0, drafts, base.encode("X1", drafts))
-        base.advance(entry, drafts)
+        tails = base.encode("X1", drafts)
+        base.place(0, drafts, tails)
+        base.advance(entry, drafts, tails)
 
     assert instructions(append) / 1000 <= 105
 

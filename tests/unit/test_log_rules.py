@@ -96,10 +96,12 @@ def test_places_follow_the_head() -> None:
 def test_the_index_moves_with_the_batch() -> None:
     started = Draft(type="execution.started", ts="t2", data={})
     progress = Draft(type="execution.progress", ts="t3", data={})
-    after = advance(entry(), [queued(), started, line(), progress])
+    drafts = [queued(), started, line(), progress]
+    after = advance(entry(), drafts, encode("X", drafts))
     assert (after.head, after.updated_at, after.last_status_event) == (9, "t3", "execution.started")
     assert after.status == "running"
-    assert advance(after, [ended()]).sealed
+    assert after.bytes == sum(map(len, encode("X", drafts)))
+    assert advance(after, [ended()], encode("X", [ended()])).sealed
 
 
 def test_a_page_ends_at_its_bytes_with_at_least_one_event() -> None:

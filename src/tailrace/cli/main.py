@@ -329,6 +329,11 @@ def graph(target: str, form: str | None) -> None:
     "workload_timeout_s",
     "workload_output_max_bytes",
     "line_max_bytes",
+    "ephemeral_s",
+    "retention_age_s",
+    "retention_count",
+    "retention_bytes",
+    "retention_running_bytes",
 )
 def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""

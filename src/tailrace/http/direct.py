@@ -118,6 +118,8 @@ class Direct(asyncio.Protocol):
                 self._transport.write(chunk(self._words.control(batch.gap)))
             if batch.records:  # an empty chunk would say that the response ends
                 self._write(batch)
+            elif batch.ended:
+                self._end()
             self._go_on()
 
     def _end(self, goodbye: bytes = b"") -> None:

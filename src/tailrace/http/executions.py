@@ -37,6 +37,7 @@ class Start(BaseModel):
         default=None, min_length=1, max_length=200, description="Repeating it starts nothing new."
     )
     deadline_ms: int | None = Field(default=None, gt=0, description="The time it may take.")
+    ephemeral: bool = Field(default=False, description="Remove it soon after its end.")
 
 
 class Cancel(BaseModel):
@@ -96,6 +97,7 @@ def router(runtime: Runtime) -> APIRouter:
             workspace=workspace,
             idempotency_key=body.idempotency_key,
             deadline_ms=body.deadline_ms,
+            ephemeral=body.ephemeral,
         )
         where = links(request, workspace, run.id)
         wait = _WAIT.search(prefer or "")

@@ -200,8 +200,9 @@ async def _deliver(
             await write(send, words.control(batch.gap))
         if batch.records:
             await write(send, frames(batch))
-            if batch.ended:
-                return b""
+        if batch.ended:
+            return b""
+        if batch.records:
             await pace()
             continue
         if not follow:

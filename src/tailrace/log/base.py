@@ -10,6 +10,7 @@ checks each of them on every store.
 - What a reader saw stays: an event becomes visible only after all before it.
 - A watch delivers every event after its position, in order, wherever it was appended.
 - What is gone (trimmed) shows: `floor` is the first sequence still held.
+- Only what has ended is removed whole; its number is never another log's, and who watches is told.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,6 +45,7 @@ class Opening:
     flow: str
     workspace: str = "default"
     lease_until: str | None = None
+    ephemeral: bool = False  # it need not be kept for long after its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,9 @@ class Entry:
     floor: int = 1
     updated_at: str = ""
     last_status_event: str = ""
+    bytes: int = 0  # of the events that it holds
+    aside_bytes: int = 0  # of what was put aside for them
+    ephemeral: bool = False
     number: int = 0  # which log of its store it is: 1, 2, 3 … in the order of their creation
 
     @property
@@ -71,6 +76,11 @@ class Entry:
     def sealed(self) -> bool:
         """Whether the terminal event is in."""
         return self.last_status_event in TERMINAL
+
+    @property
+    def size(self) -> int:
+        """All its bytes."""
+        return self.bytes + self.aside_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """The execution as lists show it."""
@@ -84,7 +94,17 @@ class Entry:
             "updated_at": self.updated_at,
             "head": self.head,
             "floor": self.floor,
+            "bytes": self.size,
+            "ephemeral": self.ephemeral,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How much there is of the executions that have ended: logs, and their bytes."""
+
+    count: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +217,35 @@ class EventLog(Protocol):
         """Drop the events below `floor` (never the head). Raises ExecutionNotFound."""
         ...
 
+    async def remove(self, execution_id: str) -> None:
+        """Remove a log that has ended, and all that is kept with it.
+
+        Its number is never used again; its watches are told by an empty batch.
+        Raises ExecutionNotFound, and ExecutionRunning for one that has not ended.
+        """
+        ...
+
+    async def ended(self, kind: str, *, ephemeral: bool, limit: int) -> Sequence[Entry]:
+        """List logs that have ended, the oldest end first, of all workspaces."""
+        ...
+
+    async def kept(self, kind: str, *, ephemeral: bool) -> Kept:
+        """How many such logs there are, and how large they are."""
+        ...
+
+    async def large(self, kind: str, above_bytes: int) -> Sequence[Entry]:
+        """List logs that have not ended, have a lease, and hold more bytes of events than this."""
+        ...
+
+    async def newest(self) -> int:
+        """Return the number of the newest log there ever was; 0 if none."""
+        ...
+
     def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
         """Call `listener` on the event loop with every event after `after`; returns the way out.
 
-        Batches are in order and without a hole or a repeat. The listener must not block or raise.
+        Batches are in order and without a hole or a repeat; an empty one says that the log was
+        removed. The listener must not block or raise.
         """
         ...
 
@@ -317,15 +362,20 @@ def bytes_of(records: Iterable[Record]) -> int:
     return sum([len(record.tail) for record in records])
 
 
-def advance(entry: Entry, drafts: Sequence[Draft]) -> Entry:
+def advance(entry: Entry, drafts: Sequence[Draft], tails: Sequence[bytes]) -> Entry:
     """Return the entry as it is after a batch."""
     status_event = entry.last_status_event
+    aside = entry.aside_bytes
     for draft in drafts:
         if draft.type in STATUS_EVENTS:
             status_event = draft.type
+        if draft.aside:
+            aside += sum(map(len, draft.aside.values()))
     return replace(
         entry,
         head=entry.head + len(drafts),
         updated_at=drafts[-1].ts,
         last_status_event=status_event,
+        bytes=entry.bytes + sum(map(len, tails)),
+        aside_bytes=aside,
     )

@@ -11,17 +11,25 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from tailrace.errors import ExecutionExists, ExecutionNotFound, PayloadNotFound, StoreClosed
+from tailrace.errors import (
+    ExecutionExists,
+    ExecutionNotFound,
+    ExecutionRunning,
+    PayloadNotFound,
+    StoreClosed,
+)
 from tailrace.events import Draft, Record
 from tailrace.log.base import (
     Appended,
     Entry,
+    Kept,
     Listener,
     NewListener,
     Opening,
     Producer,
     admit,
     advance,
+    bytes_of,
     check_batch,
     check_first,
     clip,
@@ -48,6 +56,7 @@ class MemoryLog:
         self.facts = MemoryFacts()
         self._logs: dict[str, _Log] = {}
         self._new_listeners: list[tuple[str, NewListener]] = []
+        self._newest = 0
         self._open = False
 
     async def open(self) -> None:
@@ -88,7 +97,8 @@ class MemoryLog:
             flow=opening.flow,
             epoch=secrets.token_hex(4),
             created_at=drafts[0].ts,
-            number=len(self._logs) + 1,
+            ephemeral=opening.ephemeral,
+            number=self._newest + 1,
         )
         log = _Log(entry, lease_until=opening.lease_until)
         appended = self._write(log, drafts)
@@ -104,12 +114,13 @@ class MemoryLog:
         self._require_open()
         if entry.execution_id in self._logs:
             raise ExecutionExists(f"{entry.execution_id} exists already")
-        entry = replace(entry, number=len(self._logs) + 1)
+        entry = replace(entry, number=self._newest + 1)
         self._begin(_Log(entry, list(records), payloads=dict(payloads)))
         return entry
 
     def _begin(self, log: _Log) -> None:
         self._logs[log.entry.execution_id] = log
+        self._newest = log.entry.number
         for listening in tuple(self._new_listeners):
             if listening[0] == log.entry.workspace:
                 self._soon(self._deliver_new, listening, [log.entry])
@@ -138,7 +149,7 @@ class MemoryLog:
         tails = encode(log.entry.execution_id, drafts)
         records = place(log.entry.head, drafts, tails)
         log.records += records
-        log.entry = advance(log.entry, drafts)
+        log.entry = advance(log.entry, drafts, tails)
         for draft in drafts:
             log.payloads |= draft.aside or {}
         for listener in tuple(log.listeners):
@@ -206,9 +217,45 @@ class MemoryLog:
         """Drop the events below `floor`."""
         log = self._log(execution_id)
         floor = max(min(floor, log.entry.head), log.entry.floor)
-        del log.records[: floor - log.entry.floor]
-        log.entry = replace(log.entry, floor=floor)
+        gone = log.records[: floor - log.entry.floor]
+        del log.records[: len(gone)]
+        log.entry = replace(log.entry, floor=floor, bytes=log.entry.bytes - bytes_of(gone))
         return log.entry
+
+    async def remove(self, execution_id: str) -> None:
+        """Remove a log that has ended."""
+        log = self._log(execution_id)
+        if not log.entry.sealed:
+            raise ExecutionRunning(f"{execution_id} is {log.entry.status}")
+        del self._logs[execution_id]
+        for listener in tuple(log.listeners):
+            self._soon(self._deliver, log, listener, [])
+
+    async def ended(self, kind: str, *, ephemeral: bool, limit: int) -> Sequence[Entry]:
+        """List logs that have ended, the oldest end first."""
+        found = sorted(self._ended(kind, ephemeral), key=lambda e: (e.updated_at, e.number))
+        return found[:limit]
+
+    async def kept(self, kind: str, *, ephemeral: bool) -> Kept:
+        """How many such logs there are, and how large they are."""
+        found = self._ended(kind, ephemeral)
+        return Kept(len(found), sum([entry.size for entry in found]))
+
+    def _ended(self, kind: str, ephemeral: bool) -> list[Entry]:
+        self._require_open()
+        entries = [log.entry for log in self._logs.values()]
+        return [e for e in entries if e.sealed and e.kind == kind and e.ephemeral == ephemeral]
+
+    async def large(self, kind: str, above_bytes: int) -> Sequence[Entry]:
+        """List logs that have not ended and are larger than this."""
+        self._require_open()
+        open_ = [log.entry for log in self._logs.values() if log.lease_until]
+        return [e for e in open_ if not e.sealed and e.kind == kind and e.bytes > above_bytes]
+
+    async def newest(self) -> int:
+        """Return the number of the newest log there ever was."""
+        self._require_open()
+        return self._newest
 
     def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""

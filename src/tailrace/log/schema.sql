@@ -1,8 +1,9 @@
--- The SQLite store, version 2 (PRAGMA user_version). Version 1 had no `sealed`, no payloads, no
--- facts and no places.
+-- The SQLite store, version 3 (PRAGMA user_version). Version 1 had no `sealed`, no payloads, no
+-- facts and no places; version 2 had no sizes and no `ephemeral`.
 --
 -- execution: one row a log: its fixed facts, and what the index must know without reading
---   events. `head` is the newest sequence, `floor` the oldest still held.
+--   events. `head` is the newest sequence, `floor` the oldest still held. A row of the workspace
+--   '' is no log: it keeps the number of a newest log that was removed from being used again.
 -- event: the log itself, clustered by (log, seq): an append goes to the end of its log, a read
 --   is one index seek and then neighbours. `tail` is the envelope after its id, encoded once.
 -- payload: values too large for an event, once for each log, by the SHA-256 of their JSON.
@@ -21,11 +22,16 @@ CREATE TABLE IF NOT EXISTS execution (
   updated_at TEXT NOT NULL,
   last_status_event TEXT NOT NULL,
   lease_until TEXT,
-  sealed INTEGER NOT NULL DEFAULT 0
+  sealed INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0,
+  aside_bytes INTEGER NOT NULL DEFAULT 0,
+  ephemeral INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS execution_by_workspace ON execution (workspace, log);
 CREATE INDEX IF NOT EXISTS execution_by_lease ON execution (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS execution_open ON execution (workspace, log) WHERE sealed = 0;
+CREATE INDEX IF NOT EXISTS execution_ended
+  ON execution (kind, ephemeral, updated_at, bytes, aside_bytes) WHERE sealed = 1;
 CREATE TABLE IF NOT EXISTS event (
   log INTEGER NOT NULL,
   seq INTEGER NOT NULL,

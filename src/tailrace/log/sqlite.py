@@ -24,6 +24,7 @@ from tailrace.errors import (
     ConflictError,
     ExecutionExists,
     ExecutionNotFound,
+    ExecutionRunning,
     PayloadNotFound,
     UsageError,
 )
@@ -31,6 +32,7 @@ from tailrace.events import Draft, Record
 from tailrace.log.base import (
     Appended,
     Entry,
+    Kept,
     Listener,
     NewListener,
     Opening,
@@ -133,7 +135,8 @@ class SqliteLog:
         """Create a log with its first events."""
         check_first(producer)
         check_batch(drafts)
-        records = place(0, drafts, encode(opening.execution_id, drafts))
+        tails = encode(opening.execution_id, drafts)
+        records = place(0, drafts, tails)
         entry = Entry(
             execution_id=opening.execution_id,
             workspace=opening.workspace,
@@ -141,8 +144,9 @@ class SqliteLog:
             flow=opening.flow,
             epoch=secrets.token_hex(4),
             created_at=drafts[0].ts,
+            ephemeral=opening.ephemeral,
         )
-        entry = advance(entry, drafts)
+        entry = advance(entry, drafts, tails)
 
         def create(connection: sqlite3.Connection) -> Appended:
             made = self._created_log(connection, entry, opening.lease_until)
@@ -198,7 +202,7 @@ class SqliteLog:
             if not admit(entry, drafts, expected=expected, producer=producer, last_batch=batch):
                 return known if producer and producer.seq == batch else Appended(0, 0, True)
             records = place(entry.head, drafts, tails)
-            self._known[execution_id] = self._changed[execution_id] = advance(entry, drafts)
+            self._known[execution_id] = self._changed[execution_id] = advance(entry, drafts, tails)
             self._add(connection, entry, drafts, records)
             appended = Appended(records[0].seq, records[-1].seq)
             _note_batch(connection, entry, producer, appended)
@@ -213,12 +217,36 @@ class SqliteLog:
             self._flush(connection)
             entry = _find(connection, execution_id)
             kept = max(min(floor, entry.head), entry.floor)
+            gone = connection.execute(
+                "SELECT coalesce(sum(length(tail)), 0) FROM event WHERE log = ? AND seq < ?",
+                (entry.number, kept),
+            ).fetchone()[0]
             connection.execute("DELETE FROM event WHERE log = ? AND seq < ?", (entry.number, kept))
-            connection.execute("UPDATE execution SET floor = ? WHERE log = ?", (kept, entry.number))
-            entry = self._known[execution_id] = replace(entry, floor=kept)
+            entry = replace(entry, floor=kept, bytes=entry.bytes - gone)
+            connection.execute(
+                "UPDATE execution SET floor = ?, bytes = ? WHERE log = ?",
+                (kept, entry.bytes, entry.number),
+            )
+            self._known[execution_id] = entry
             return entry
 
         return await self._writer.do(trim)
+
+    async def remove(self, execution_id: str) -> None:
+        """Remove a log that has ended."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            self._flush(connection)
+            entry = _find(connection, execution_id)
+            if not entry.sealed:
+                raise ExecutionRunning(f"{execution_id} is {entry.status}")
+            self._known.pop(execution_id, None)
+            for table in ("event", "payload", "producer"):
+                connection.execute(f"DELETE FROM {table} WHERE log = ?", (entry.number,))
+            _remove_execution(connection, entry.number)
+            self._fresh.append((execution_id, entry.head, []))
+
+        await self._writer.do(remove)
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
         """Extend leases."""
@@ -265,13 +293,14 @@ class SqliteLog:
             connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", rows)
         if changed:
             connection.executemany(
-                "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ? WHERE log = ?",
+                "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ?, bytes = ?,"
+                " aside_bytes = ? WHERE log = ?",
                 [
-                    (entry.head, entry.updated_at, entry.last_status_event, entry.number)
-                    for entry in changed.values()
+                    (e.head, e.updated_at, e.last_status_event, e.bytes, e.aside_bytes, e.number)
+                    for e in changed.values()
                 ],
             )
-            # Apart, because it changes two indexes, which the many other appends must not.
+            # Apart, because it changes three indexes, which the many other appends must not.
             connection.executemany(
                 "UPDATE execution SET sealed = 1, lease_until = NULL WHERE log = ?",
                 [(entry.number,) for entry in changed.values() if entry.sealed],
@@ -365,6 +394,53 @@ class SqliteLog:
             return [_entry(row) for row in rows]
 
         return await self._reader.do(numbered)
+
+    async def ended(self, kind: str, *, ephemeral: bool, limit: int) -> Sequence[Entry]:
+        """List logs that have ended, the oldest end first."""
+
+        def ended(connection: sqlite3.Connection) -> list[Entry]:
+            rows = connection.execute(
+                f"{_ENTRY} WHERE sealed = 1 AND kind = ? AND ephemeral = ?"
+                " ORDER BY updated_at LIMIT ?",
+                (kind, ephemeral, limit),
+            )
+            return [_entry(row) for row in rows]
+
+        return await self._reader.do(ended)
+
+    async def kept(self, kind: str, *, ephemeral: bool) -> Kept:
+        """How many such logs there are, and how large they are: from the index alone."""
+
+        def kept(connection: sqlite3.Connection) -> Kept:
+            row = connection.execute(
+                "SELECT count(*), coalesce(sum(bytes + aside_bytes), 0) FROM execution"
+                " WHERE sealed = 1 AND kind = ? AND ephemeral = ?",
+                (kind, ephemeral),
+            ).fetchone()
+            return Kept(*row)
+
+        return await self._reader.do(kept)
+
+    async def large(self, kind: str, above_bytes: int) -> Sequence[Entry]:
+        """List logs that have not ended and are larger than this."""
+
+        def large(connection: sqlite3.Connection) -> list[Entry]:
+            # By the index of leases: every execution that has not ended has one.
+            rows = connection.execute(
+                f"{_ENTRY} WHERE lease_until > '' AND bytes > ? AND kind = ?", (above_bytes, kind)
+            )
+            return [_entry(row) for row in rows]
+
+        return await self._reader.do(large)
+
+    async def newest(self) -> int:
+        """Return the number of the newest log there ever was."""
+
+        def newest(connection: sqlite3.Connection) -> int:
+            row = connection.execute("SELECT max(log) FROM execution").fetchone()
+            return int(row[0] or 0)
+
+        return await self._reader.do(newest)
 
     async def payload(self, execution_id: str, digest: str) -> bytes:
         """Return what an event's draft put aside."""
@@ -482,7 +558,9 @@ class SqliteLog:
             row = connection.execute(
                 "SELECT log, head FROM execution WHERE execution_id = ?", (execution_id,)
             ).fetchone()
-            if row and position < row[1]:
+            if row is None:
+                self._fresh.append((execution_id, position, []))
+            elif position < row[1]:
                 records = _records(connection, row[0], position, CATCH_UP_EVENTS)
                 self._fresh.append((execution_id, position, records))
                 # One page a turn bounds the memory; the next turn comes without a wait.
@@ -492,9 +570,11 @@ class SqliteLog:
         """On the loop: hand each watch what it has not had, in the order of the commits."""
         for execution_id, after, records in fresh:
             for watch in tuple(self._watches.get(execution_id, ())):
+                if not records:
+                    watch.listener([])
                 # A run that begins later than this watch stands would leave a hole: the watch's
                 # own catch-up is on its way, and brings this run too.
-                if records and after <= watch.position < records[-1].seq:
+                elif after <= watch.position < records[-1].seq:
                     new = [record for record in records if record.seq > watch.position]
                     watch.position = records[-1].seq
                     watch.listener(new)
@@ -517,7 +597,9 @@ def _find(connection: sqlite3.Connection, execution_id: str) -> Entry:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(**dict(zip(_COLUMNS, row[:-1], strict=True)), number=row[-1])
+    values = dict(zip(_COLUMNS, row[:-1], strict=True))
+    values["ephemeral"] = bool(values["ephemeral"])
+    return Entry(**values, number=row[-1])
 
 
 def _records(connection: sqlite3.Connection, log: int, after: int, limit: int) -> list[Record]:
@@ -567,3 +649,24 @@ def _insert_execution(connection: sqlite3.Connection, entry: Entry, lease_until:
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
+
+
+def _remove_execution(connection: sqlite3.Connection, log: int) -> None:
+    """Remove a log's row, but keep its number from being given out again.
+
+    SQLite gives a new row the largest number there is, plus one. So the row of the newest log
+    stays, as nobody's, until a newer one takes its office: that costs the many creations nothing,
+    where AUTOINCREMENT would write to a table of its own each time.
+    """
+    connection.execute("DELETE FROM execution WHERE log = ?", (log,))
+    newest = connection.execute("SELECT max(log) FROM execution").fetchone()[0] or 0
+    if newest < log:
+        connection.execute(
+            "INSERT INTO execution (log, execution_id, workspace, kind, flow, epoch, created_at,"
+            " head, floor, updated_at, last_status_event)"
+            " VALUES (?, ?, '', '', '', '', '', 0, 1, '', '')",
+            (log, f"removed {log}"),
+        )
+    connection.execute(
+        "DELETE FROM execution WHERE workspace = '' AND sealed = 0 AND log < ?", (max(newest, log),)
+    )

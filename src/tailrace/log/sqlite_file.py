@@ -29,14 +29,26 @@ from tailrace.events import TERMINAL
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # What makes an older file's tables as they are now; tables that are missing are created after it.
 UPGRADES: dict[int, Sequence[str]] = {
     1: (
         "ALTER TABLE execution ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0",
         "UPDATE execution SET sealed = 1 WHERE last_status_event IN"
         f" ({', '.join(repr(name) for name in sorted(TERMINAL))})",
-    )
+        # The next step asks it; it is as it was in version 2.
+        "CREATE TABLE payload (log INTEGER NOT NULL, digest TEXT NOT NULL, data BLOB NOT NULL,"
+        " UNIQUE (log, digest)) STRICT",
+    ),
+    2: (
+        "ALTER TABLE execution ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE execution ADD COLUMN aside_bytes INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE execution ADD COLUMN ephemeral INTEGER NOT NULL DEFAULT 0",
+        "UPDATE execution SET bytes ="
+        " (SELECT coalesce(sum(length(tail)), 0) FROM event WHERE event.log = execution.log),"
+        " aside_bytes ="
+        " (SELECT coalesce(sum(length(data)), 0) FROM payload WHERE payload.log = execution.log)",
+    ),
 }
 APPLICATION_ID = 0x7461696C  # "tail": `file` and our own check tell the file from others by it
 BUSY_TIMEOUT_S = 5.0  # another process may hold the write lock for one group commit, not for long

@@ -21,6 +21,7 @@ import anyio.lowlevel
 from tailrace.errors import (
     ExecutionExists,
     ExecutionNotFound,
+    ExecutionRunning,
     InvalidEvent,
     LogSealed,
     PayloadNotFound,
@@ -639,6 +640,122 @@ async def trimming_leaves_a_visible_floor(bench: Bench) -> None:
     assert (await log.trim("X1", 99)).floor == 10
     assert (await log.append("X1", [line()])).first == 11
     assert seqs(await log.read("X1", 0, 100)) == [10, 11]
+
+
+@check
+async def the_index_knows_the_sizes(bench: Bench) -> None:
+    """Of the events that are held, and of what was put aside; trimming gives bytes back."""
+    log = await bench.log()
+    await begin(log)
+    draft = line("see aside")
+    draft.aside = {"d1": b"x" * 1000}
+    await log.append("X1", [draft])
+    await log.append("X1", [line(n) for n in range(3, 8)])
+    for floor in (1, 4):
+        await log.trim("X1", floor)
+        entry = await log.entry("X1")
+        assert entry.bytes == sum([len(record.tail) for record in await read_all(log, "X1")])
+        assert entry.size == entry.bytes + 1000
+    assert await (await bench.reopen()).entry("X1") == entry
+
+
+# --- removing -----------------------------------------------------------------------------------
+
+
+@check
+async def what_is_removed_is_gone_with_all_that_was_kept_with_it(bench: Bench) -> None:
+    """And an execution of that id, should one be made, is another life with another number."""
+    log, other = await bench.log(), await bench.other()
+    await begin(log, "X1")
+    draft = line()
+    draft.aside = {"d1": b"{}"}
+    await log.append("X1", [draft], producer=Producer("p", 1))
+    await refuses(ExecutionRunning, log.remove("X1"))
+    await other.append("X1", [ended()])
+    before = await log.entry("X1")
+    await log.remove("X1")
+    for handle in (log, other):
+        await refuses(ExecutionNotFound, handle.entry("X1"))
+        await refuses(ExecutionNotFound, handle.read("X1", 0, 10))
+        await refuses(ExecutionNotFound, handle.append("X1", [line()]))
+        await refuses(ExecutionNotFound, handle.remove("X1"))
+        assert not await handle.entries("default", limit=10)
+        assert not await handle.unfinished("default")
+        assert not await handle.numbered("default", [before.number])
+        assert await handle.newest() == before.number
+    await begin(other, "X1")
+    again = await log.entry("X1")
+    assert again.number > before.number
+    assert again.epoch != before.epoch
+    await refuses(PayloadNotFound, log.payload("X1", "d1"))
+    assert (await log.append("X1", [line()], producer=Producer("p", 1))).first == 2
+
+
+@check
+async def a_number_is_never_used_again(bench: Bench) -> None:
+    """Positions of many logs name them by it, and outlive them."""
+    log = await bench.log()
+    numbers = list[int]()
+    for removed in ("X1", "X2", "X3"):
+        await begin(log, removed)
+        numbers.append((await log.entry(removed)).number)
+        await log.append(removed, [ended()])
+        await log.remove(removed)
+        log = await bench.reopen()
+        assert await log.newest() == numbers[-1]
+    assert numbers == [1, 2, 3]
+
+
+@check
+async def a_watch_is_told_that_its_log_was_removed(bench: Bench) -> None:
+    """By an empty batch, whoever removed it."""
+    log, other = await bench.log(), await bench.other()
+    told = anyio.Event()
+    await begin(log, "X1")
+    stop = log.watch("X1", 1, lambda records: None if records else told.set())
+    await other.append("X1", [ended()])
+    await other.remove("X1")
+    await told.wait()
+    stop()
+
+
+@check
+async def the_ended_are_listed_by_kind_oldest_end_first(bench: Bench) -> None:
+    """Whatever their workspace; with how many there are, and how large."""
+    log = await bench.log()
+    for name, second in (("X1", 3), ("X2", 1), ("X3", 2)):
+        await begin(log, name, workspace=name)
+        end = ended()
+        end.ts = f"2026-01-01T00:00:0{second}.000000Z"
+        await log.append(name, [end])
+    await begin(log, "running")
+    await begin(log, "brief", ephemeral=True)
+    await log.append("brief", [ended()])
+
+    async def found(limit: int = 9, *, kind: str = "task", ephemeral: bool = False) -> list[str]:
+        entries = await log.ended(kind, ephemeral=ephemeral, limit=limit)
+        return [entry.execution_id for entry in entries]
+
+    assert await found() == ["X2", "X3", "X1"]
+    assert await found(1) == ["X2"]
+    assert await found(ephemeral=True) == ["brief"]
+    assert await found(kind="agent") == []
+    kept = await log.kept("task", ephemeral=False)
+    sizes = [(await log.entry(name)).size for name in ("X1", "X2", "X3")]
+    assert (kept.count, kept.bytes) == (3, sum(sizes))
+    assert (await log.entry("brief")).ephemeral
+
+
+@check
+async def the_large_that_run_are_listed(bench: Bench) -> None:
+    """By the bytes of their events; one that has ended is not among them."""
+    log = await bench.log()
+    for name in ("small", "large", "ended"):
+        await begin(log, name, lease_until=TS)
+        await log.append(name, [line("x" * (10 if name == "small" else 1000))])
+    await log.append("ended", [ended()])
+    assert [entry.execution_id for entry in await log.large("task", 900)] == ["large"]
+    assert await log.large("agent", 0) == []
 
 
 # --- watching -----------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ LAYERS: dict[str, set[str]] = {
     "many": {"log.memory", "log.sqlite", "flow", "sse"},
     "endings": {"hub", "flow", "log.base", "log.memory", "log.sqlite", "sse"},
     "intake": {"hub", "log.memory", "log.sqlite", "flow", "seek"},
+    "limits": {"hub", "log.memory", "log.sqlite", "flow", "seek", "many", "endings", "intake"},
     "recorder": {"hub", "log.memory", "log.sqlite", "flow"},
     "voice": {"hub", "log.memory", "log.sqlite", "flow"},
     "ambient": {"hub", "log.memory", "log.sqlite", "flow"},
@@ -65,6 +66,7 @@ LAYERS: dict[str, set[str]] = {
         ),
         *(
             "endings",
+            "limits",
             "ambient",
             "invoke",
             "agent",

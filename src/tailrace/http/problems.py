@@ -36,7 +36,8 @@ def problem(error: TailraceError) -> Response:
         body["hint"] = error.hint
     if problems := error.details.get("problems"):
         body["problems"] = problems
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else None
+    wait_s = error.details.get("retry_after_s", RETRY_AFTER_S)
+    headers = {"Retry-After": str(wait_s)} if error.retryable else None
     return _ProblemResponse(body, status_code=error.status, headers=headers)
 
 

@@ -25,6 +25,7 @@ from tailrace.errors import ExecutionNotFound, ShuttingDown, WrongKind
 from tailrace.http.asked import Asked, View, asked
 from tailrace.http.direct import EXTENSION, Direct
 from tailrace.http.faces import Face, Words
+from tailrace.http.places import take_place
 from tailrace.hub import Position, Signal, Watcher
 from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
@@ -81,6 +82,7 @@ class StreamEndpoint:
             elif request.method == "HEAD":
                 await Response(headers=stream_headers(face))(scope, receive, send)
             else:
+                watcher.at_close = await take_place(self.runtime, scope, entry.workspace)
                 words = Words(
                     self.runtime,
                     face,

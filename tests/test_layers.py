@@ -40,6 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "retention": {"log.memory", "log.sqlite", "flow", "sse"},
     "endings": {"hub", "flow", "log.base", "log.memory", "log.sqlite", "sse"},
     "intake": {"hub", "log.memory", "log.sqlite", "flow", "seek"},
+    "limits": {"hub", "log.memory", "log.sqlite", "flow", "seek", "many", "endings", "intake"},
     "recorder": {"hub", "log.memory", "log.sqlite", "flow"},
     "voice": {"hub", "log.memory", "log.sqlite", "flow"},
     "ambient": {"hub", "log.memory", "log.sqlite", "flow"},
@@ -71,6 +72,7 @@ LAYERS: dict[str, set[str]] = {
         ),
         *(
             "endings",
+            "limits",
             "ambient",
             "invoke",
             "agent",

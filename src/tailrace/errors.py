@@ -7,18 +7,20 @@ answers with `status`, and `retryable` says whether the same call may work later
     TailraceError
     ├── UsageError                  what was asked cannot be done; ask differently
     │   ├── InvalidRequest · InvalidInput · InvalidPosition · InvalidEvent · InvalidFlow
-    │   ├── InvalidSetting · PayloadTooLarge
+    │   ├── InvalidSetting · PayloadTooLarge · UrlTooLong · HeadersTooLarge
     │   ├── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
     │   │   · PayloadNotFound · WorkloadNotFound
     │   └── SignatureInvalid · SignatureStale · InvalidExport
     ├── ConflictError               the log has moved on, or says otherwise
     │   └── ExecutionExists · ExecutionRunning · IdempotencyConflict · PositionConflict · ProducerGap
-    │       · LogSealed · IllegalTransition · AttemptFenced · Replayed · RunsHere
+    │       · LogSealed · IllegalTransition · TooManyEvents · AttemptFenced · Replayed · RunsHere
     ├── StoreError                  the store under the log cannot serve
     │   └── StoreUnavailable · StoreBusy · StoreClosed · StoreCorrupt · StoreReadOnly · StoreFull
     │       · StoreTooNew
     ├── RemoteError                 a server elsewhere, or the way to it
     │   └── ConnectionLost · ProtocolError
+    ├── LimitReached                others, or the same caller, use all there is for now
+    │   └── TooManyStreams · TooManyExecutions · RateLimited
     ├── AddressUnavailable · Overloaded · ShuttingDown · OutputTooLarge
     └── ExecutionError              an execution ended, and not by completing
         └── ExecutionFailed · ExecutionCancelled · ExecutionTimedOut · ExecutionLost
@@ -102,6 +104,21 @@ class PayloadTooLarge(UsageError):
 
     code = "payload_too_large"
     status = 413
+
+
+class UrlTooLong(UsageError):
+    """The URL is longer than the limit."""
+
+    code = "url_too_long"
+    status = 414
+    default_hint = "Many executions at once: follow their workspace, without naming each."
+
+
+class HeadersTooLarge(UsageError):
+    """The headers are larger than the limit."""
+
+    code = "headers_too_large"
+    status = 431
 
 
 class TargetNotFound(UsageError):
@@ -247,6 +264,13 @@ class RunsHere(ConflictError):
     code = "runs_here"
 
 
+class TooManyEvents(ConflictError):
+    """The execution has as many events as it may; only its end still fits."""
+
+    code = "too_many_events"
+    default_hint = "Report less of it, or raise the setting events_per_execution_max."
+
+
 class StoreError(TailraceError):
     """The store under the log failed."""
 
@@ -328,6 +352,35 @@ class ProtocolError(RemoteError):
 
     code = "protocol_error"
     default_hint = "Is the URL that of a Tailrace server, and no proxy answers in its place?"
+
+
+class LimitReached(TailraceError):
+    """There is no more of this for now; `retry_after_s` in the details says when to ask again."""
+
+    code = "limit_reached"
+    status = 429
+    retryable = True
+
+
+class TooManyStreams(LimitReached):
+    """As many streams are open as may be."""
+
+    code = "too_many_streams"
+    default_hint = "Close one. One stream can follow many executions: GET …/workspaces/{ws}/stream."
+
+
+class TooManyExecutions(LimitReached):
+    """As many executions of the workspace run as may."""
+
+    code = "too_many_executions"
+    default_hint = "Wait for one to end, or raise the setting executions_per_workspace_max."
+
+
+class RateLimited(LimitReached):
+    """More came in a second than may."""
+
+    code = "rate_limited"
+    default_hint = "Wait as long as Retry-After says, then go on; larger batches cost less."
 
 
 class AddressUnavailable(TailraceError):

@@ -287,6 +287,7 @@ class Watcher:
         "_listener",
         "_tail",
         "_waiter",
+        "at_close",
         "expires_at",
         "idle_since",
         "opening",
@@ -300,6 +301,7 @@ class Watcher:
         self.expires_at = expires_at
         self.idle_since = hub.clock.monotonic()
         self.sink: Callable[[Batch], None] | None = None
+        self.at_close: Callable[[], None] | None = None  # what its owner gives back with it
         self._listener: Callable[[Signal], None] | None = None
         self._hub, self._tail = hub, tail
         self._waiter: asyncio.Future[Signal] | None = None
@@ -376,6 +378,9 @@ class Watcher:
     def close(self) -> None:
         """Leave: nothing of the watcher stays. Closing twice is closing once."""
         self._hub.leave(self, self._tail)
+        if self.at_close is not None:
+            self.at_close()
+            self.at_close = None
 
 
 class Timed(Protocol):

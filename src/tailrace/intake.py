@@ -25,10 +25,17 @@ _VALUES = ("input", "output", "value")
 
 
 class Intake:
-    """Prepares drafts for a log."""
+    """Prepares drafts for a log; `event_max_bytes` of one, `events_max` of one execution (0: any)."""
 
-    def __init__(self, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self,
+        redactor: Redactor | None = None,
+        *,
+        event_max_bytes: int = EVENT_MAX_BYTES,
+        events_max: int = 0,
+    ) -> None:
         self.redactor = redactor or Redactor()
+        self.event_max_bytes, self.events_max = event_max_bytes, events_max
 
     def prepare(self, execution_id: str, made: Draft) -> Draft:
         """Return the draft as the log may have it, encoded.
@@ -43,9 +50,9 @@ class Intake:
         if len(encoded) > INLINE_MAX_BYTES:
             made = self._put_aside(made)
             encoded = made.encode(execution_id)
-        if len(encoded) > EVENT_MAX_BYTES:
+        if len(encoded) > self.event_max_bytes:
             raise PayloadTooLarge(
-                f"{made.type} is {len(encoded)} bytes; an event holds at most {EVENT_MAX_BYTES}",
+                f"{made.type} is {len(encoded)} bytes; an event holds at most {self.event_max_bytes}",
                 hint="Store large data elsewhere and put a reference to it in the event.",
             )
         made.encoded = encoded

@@ -79,6 +79,7 @@ class ManyWatcher:
         self._idle = False
         self._active_at = hub.clock.monotonic()
         self._expires_at = hub.expiry(lifetime_s)
+        self.at_close: Callable[[], None] | None = None  # what its owner gives back with it
         hub.timed.add(self)
 
     # --- where it stands ------------------------------------------------------------------------
@@ -296,3 +297,6 @@ class ManyWatcher:
             self._stop()
         for watcher in self._watchers.values():
             watcher.close()
+        if self.at_close is not None:
+            self.at_close()
+            self.at_close = None

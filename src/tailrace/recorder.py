@@ -24,9 +24,17 @@ import anyio.lowlevel
 from tailrace import events
 from tailrace.clock import Clock, elapsed_ms, rfc3339
 from tailrace.endings import Ending, describe
-from tailrace.errors import ExecutionNotFound, LogSealed, Overloaded, TailraceError, UsageError
+from tailrace.errors import (
+    ExecutionNotFound,
+    LogSealed,
+    Overloaded,
+    TailraceError,
+    TooManyEvents,
+    UsageError,
+)
 from tailrace.events import Draft, Payload, Record, check, draft
 from tailrace.intake import Intake
+from tailrace.limits import full_warning, is_full
 from tailrace.log.base import Appended, EventLog
 
 Terminal = Ending | events.ExecutionCancelled | events.ExecutionTimedOut
@@ -56,6 +64,7 @@ class Recorder:
         self.intake = intake or Intake()
         self.started = clock.monotonic()
         self.node_count = 0  # of nodes learned live
+        self._count, self._told_full = 1, False  # of events, with the queued one
         self._names: Counter[str] = Counter()
         self._outbox: list[Draft] = []
         self._outbox_bytes = 0
@@ -68,7 +77,7 @@ class Recorder:
     async def emit(self, *payloads: Payload, node: str | None = None, attempt: int = 1) -> Appended:
         """Append payloads as one batch, after what was posted.
 
-        Raises LogSealed when the execution has been ended elsewhere, and StoreError.
+        Raises LogSealed when the execution has been ended elsewhere, TooManyEvents, StoreError.
         """
         now = self.clock.now()
         drafts = [draft(payload, now, node=node, attempt=attempt) for payload in payloads]
@@ -87,7 +96,7 @@ class Recorder:
         """Hand a payload in without waiting; from any thread.
 
         Raises InvalidEvent or PayloadTooLarge for one that no log takes, Overloaded when too
-        many wait.
+        many wait, TooManyEvents when the execution has all it may.
         """
         self._put(draft(payload, self.clock.now(), node=node, attempt=attempt))
 
@@ -121,7 +130,20 @@ class Recorder:
         else:
             self._posted.set()
 
+    def _admit(self, type_: str) -> None:
+        """Count an event. Raises TooManyEvents; the log says so once, whoever catches that."""
+        limit = self.intake.events_max
+        with self._lock:
+            if not is_full(limit, self._count, type_):
+                self._count += 1
+                return
+            told, self._told_full = self._told_full, True
+        if not told:
+            self.post(full_warning(limit))
+        raise TooManyEvents(f"It has {limit} events, as many as it may")
+
     def _prepared(self, made: Draft) -> Draft:
+        self._admit(made.type)
         made = self.intake.prepare(self.execution_id, made)
         if self._aside:
             with self._lock:

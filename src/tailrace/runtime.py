@@ -31,6 +31,7 @@ from tailrace.ambient import LogHandler
 from tailrace.clock import Clock, SystemClock, elapsed_ms, rfc3339
 from tailrace.errors import (
     ExecutionExists,
+    ExecutionNotFound,
     FlowNotFound,
     IdempotencyConflict,
     InvalidRequest,
@@ -40,6 +41,7 @@ from tailrace.errors import (
     ShuttingDown,
     StoreError,
     TailraceError,
+    TooManyExecutions,
     WorkloadNotFound,
 )
 from tailrace.events import Draft, Event, Record, draft
@@ -50,6 +52,7 @@ from tailrace.following import Follow, FollowMany
 from tailrace.hub import Hub
 from tailrace.intake import Intake
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_after
+from tailrace.limits import Leave, Limits
 from tailrace.log.base import Entry, EventLog, Opening
 from tailrace.recorder import Recorder, Work, supervise
 from tailrace.redact import Redactor
@@ -152,7 +155,12 @@ class Runtime:
             heartbeat_s=self.settings.heartbeat_s,
         )
         self.redactor = redactor or Redactor()
-        self.intake = Intake(self.redactor)
+        self.intake = Intake(
+            self.redactor,
+            event_max_bytes=self.settings.event_max_bytes,
+            events_max=self.settings.events_per_execution_max,
+        )
+        self.limits = Limits(self.log, self.clock, self.settings, self.spawn)
         self.retention = Retention(self.log, self.clock, self.settings)
         self.workloads = dict(workloads or {})
         self.flows: dict[str, Startable] = {}
@@ -181,6 +189,7 @@ class Runtime:
         """Open the log and start the background work. Raises StoreError."""
         await self._stack.enter_async_context(self.log)
         self._opened = self.clock.monotonic()
+        self._stack.push_async_callback(self.limits.aclose)
         try:
             await self.sweep()
             self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
@@ -303,7 +312,8 @@ class Runtime:
     ) -> Run:
         """Create an execution and run its work in the background. For flows and workloads alike.
 
-        Raises ExecutionExists if an id is given and taken.
+        Raises ExecutionExists if an id is given and taken, TooManyExecutions if the workspace has
+        all it may.
         """
         if self.hub.closing:
             raise ShuttingDown
@@ -323,17 +333,29 @@ class Runtime:
             lease_until=self._lease_end(),
             ephemeral=queued.ephemeral,
         )
+        first = self.intake.prepare(execution_id, draft(queued, now))
         try:
-            first = self.intake.prepare(execution_id, draft(queued, now))
-            await self.log.create(opening, [first])
-        except ExecutionExists:
+            leave = await self._created(opening, first)
+        except (ExecutionExists, TooManyExecutions):
             if key is None:
                 raise
-            return await self._repeated(execution_id, first)
+            with suppress(ExecutionNotFound):
+                return await self._repeated(execution_id, first)
+            raise
         run = self._running[execution_id] = Run(self, execution_id)
         run._here = anyio.Event()
-        self._tasks.start_soon(self._run, run, work, queued.deadline_ms)
+        self._tasks.start_soon(self._run, run, work, queued.deadline_ms, leave)
         return run
+
+    async def _created(self, opening: Opening, first: Draft) -> Leave:
+        """Create an execution in its workspace's place; returns the way to give that back."""
+        leave = await self.limits.execution(opening.workspace)
+        try:
+            await self.log.create(opening, [first])
+        except BaseException:
+            leave()
+            raise
+        return leave
 
     async def _repeated(self, execution_id: str, asked: Draft) -> Run:
         """The execution an idempotency key made before, if it was asked for the same thing."""
@@ -346,7 +368,7 @@ class Runtime:
             raise IdempotencyConflict
         return self._running.get(execution_id) or Run(self, execution_id)
 
-    async def _run(self, run: Run, work: Work, deadline_ms: int | None) -> None:
+    async def _run(self, run: Run, work: Work, deadline_ms: int | None, leave: Leave) -> None:
         try:
             recorder = Recorder(self.log, self.clock, run.id, self.intake)
             await supervise(recorder, work, deadline_ms)
@@ -356,6 +378,7 @@ class Runtime:
             run._error = error
         finally:
             self._running.pop(run.id, None)
+            leave()
             assert run._here is not None
             run._here.set()
 
@@ -469,6 +492,7 @@ class Runtime:
             try:
                 if self._running:
                     await self.log.beat(tuple(self._running), self._lease_end())
+                await self.limits.keep()
                 await self.sweep()
             except StoreError as error:
                 # A store that is full or busy now may not be at the next beat.

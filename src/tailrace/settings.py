@@ -145,6 +145,73 @@ class Settings(BaseModel):
         "who asks for them is told of the gap; by kind as above. No limit by default: events are "
         "never dropped unasked.",
     )
+    executions_per_workspace_max: int = Field(
+        default=0,
+        ge=0,
+        description="Executions of one workspace that may run at once, in all processes of a "
+        "store; 0: no limit, which suits a store that one team has to itself.",
+    )
+    streams_per_workspace_max: int | None = Field(
+        default=None,
+        ge=0,
+        description="Streams of one workspace that may be open at once, in all processes of a "
+        "store; 0: no limit. By default 5 for who comes with a credential, and no limit without "
+        "access control, where one person has the server to themselves.",
+    )
+    streams_per_credential_max: int = Field(
+        default=0,
+        ge=0,
+        description="Streams of one credential at once; 0: no limit, since the workspace's holds.",
+    )
+    streams_per_address_max: int = Field(
+        default=0,
+        ge=0,
+        description="Streams from one IP address (of IPv6: one /64) at once; 0: no limit, since "
+        "behind one address may be a whole company.",
+    )
+    streams_max: int = Field(
+        default=0,
+        ge=0,
+        description="Streams at once in all processes of a store; 0: no limit but memory (about "
+        "3 kB each) and the process's descriptors (one each; `ulimit -n`).",
+    )
+    event_max_bytes: int = Field(
+        default=1_048_576,
+        ge=65_536,
+        le=1_048_576,
+        description="The largest event, after large values were put aside (from 64 kB on); one "
+        "event must not make every watcher's write a large one.",
+    )
+    batch_events_max: int = Field(
+        default=1000,
+        ge=1,
+        le=10_000,
+        description="Events in one reported batch: what one append holds in memory at once.",
+    )
+    events_per_execution_max: int = Field(
+        default=1_000_000,
+        ge=0,
+        description="Events of one execution, about 250 MB of small ones; then a `warning` is "
+        "written, and it fails (`too_many_events`). 0: no limit, for what runs for ever.",
+    )
+    ingest_events_per_s: float = Field(
+        default=10_000.0,
+        ge=0,
+        description="Events a second that one credential may report to one process, a second's "
+        "worth at once; 0: no limit. A third of what a SQLite file takes on a small machine.",
+    )
+    url_max_bytes: int = Field(
+        default=8192, ge=256, description="The longest URL, as most proxies have it."
+    )
+    headers_max_bytes: int = Field(
+        default=32_768, ge=1024, description="The largest request head, without its URL."
+    )
+    write_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="How long a client may take nothing of what waits for it before its connection "
+        "is cut; it can resume. What nginx allows, too.",
+    )
 
 
 def load(values: Mapping[str, Any]) -> Settings:

@@ -30,6 +30,10 @@ class Socket(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closed = self.aborted = False
+        self.left = 0  # in its buffer
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
 
     def write(self, data: Any) -> None:
         assert not self.closed, "written after its end"

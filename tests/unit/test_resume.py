@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tailrace import sse
-from tailrace.client.resume import BACKOFF_MAX_S, Resume
-from tailrace.errors import ConnectionLost, ProtocolError
+from tailrace.client.resume import BACKOFF_MAX_S, RETRY_AFTER_MAX_S, Resume
+from tailrace.errors import ConnectionLost, ProtocolError, TooManyStreams
 from tailrace.events import Event
 
 
@@ -109,6 +109,12 @@ def test_the_servers_retry_is_heeded() -> None:
     list(resume.feed(sse.retry(200) + OPEN))
     assert 0.1 <= resume.closed() <= 0.2
     assert 0.1 <= resume.failed(OSError("cut")) <= 0.2
+
+
+def test_who_is_asked_to_wait_waits_at_least_so_long() -> None:
+    for asked, least, most in ((7, 7, 10.5), (10_000, RETRY_AFTER_MAX_S, 1.5 * RETRY_AFTER_MAX_S)):
+        wait = Resume("X").failed(TooManyStreams(retry_after_s=asked))
+        assert least <= wait <= most
 
 
 def test_without_following_a_clean_end_is_the_end() -> None:

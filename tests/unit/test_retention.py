@@ -269,7 +269,7 @@ async def test_a_stream_of_many_is_told_of_what_it_missed(store: Store) -> None:
         assert await store.names() == ["X3"]
         epoch = "abcd"
         watcher = ManyWatcher(runtime.hub, "default", lifetime_s=10)
-        await watcher.open(Many(1, {1: (1, epoch)}))
+        await watcher.start((), Many(1, {1: (1, epoch)}))
         said = [(name, gap.from_, gap.to, gap.cause) for name, gap in watcher.gaps()]
         await settle()
         await watcher.read()

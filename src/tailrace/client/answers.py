@@ -58,11 +58,16 @@ def problem_of(response: httpx.Response) -> TailraceError:
     """The error that a server's answer stands for."""
     body, status = _json(response), response.status_code
     if isinstance(body, dict) and isinstance(body.get("code"), str):
-        return from_code(body["code"], str(body.get("detail", "")), body.get("hint"))
-    if status in (429, 502, 503, 504):
+        told = from_code(body["code"], str(body.get("detail", "")), body.get("hint"))
+    elif status in (429, 502, 503, 504):
         # A proxy's own answer while the server restarts: as good as no connection.
-        return ConnectionLost(f"Something on the way answered {status}")
-    return ProtocolError(f"The server answered {status} without a problem document")
+        told = ConnectionLost(f"Something on the way answered {status}")
+    else:
+        return ProtocolError(f"The server answered {status} without a problem document")
+    wait = response.headers.get("retry-after", "")
+    if wait.isascii() and wait.isdigit():
+        told.details["retry_after_s"] = int(wait[:9])
+    return told
 
 
 def _json(response: httpx.Response) -> Any:

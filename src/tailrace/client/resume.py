@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tailrace import sse
-from tailrace.errors import ConnectionLost, ProtocolError
+from tailrace.errors import ConnectionLost, ProtocolError, TailraceError
 from tailrace.events import Event
 from tailrace.filters import Choice
 
 ATTEMPTS = 10  # failures in a row, without an event between them, before the caller is told
 BACKOFF_MAX_S = 30.0
+RETRY_AFTER_MAX_S = 300.0  # a longer wait is for the caller to decide
 
 
 def choice(wanted: Choice) -> dict[str, str]:
@@ -116,9 +117,9 @@ class Resume:
         return self._retry_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
     def failed(self, error: Exception) -> float:
-        """The connection was cut: seconds to wait before the next.
+        """The connection was cut or refused: seconds to wait before the next.
 
-        Raises ConnectionLost after too many in a row; following again from `position`
+        A server that says when to come again is heeded, up to RETRY_AFTER_MAX_S. Raises ConnectionLost after too many in a row; following again from `position`
         loses nothing.
         """
         self._failures += 1
@@ -128,4 +129,7 @@ class Resume:
                 position=self.position,
             ) from error
         ceiling = min(self._retry_s * 2.0 ** (self._failures - 1), BACKOFF_MAX_S)
-        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        asked = error.details.get("retry_after_s", 0) if isinstance(error, TailraceError) else 0
+        # Not before the time that was asked for, and not all at that very moment.
+        return max(ceiling * jitter, min(asked, RETRY_AFTER_MAX_S) * (0.5 + jitter))

@@ -17,9 +17,10 @@ from fastapi import FastAPI
 from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
+from tailrace.errors import InvalidRequest, PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.flow.build import Flow
 from tailrace.http import executions, ingest, probe, problems
+from tailrace.http.bodies import head_refusal, require_json
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
 from tailrace.http.streams import endpoints
 from tailrace.http.triggers import TriggerEndpoint
@@ -86,6 +87,8 @@ class _Gate:
         if not self.runtime.is_open:
             closed = StoreClosed(hint="A mounted Tailrace is opened by its owner: `async with`")
             return await problems.problem(closed)(scope, receive, send)
+        if (refusal := head_refusal(scope, self.runtime.settings)) is not None:
+            return await problems.problem(refusal)(scope, receive, send)
         if not self._listening:
             self._listening = True
             close_on_signal(self.runtime)
@@ -125,6 +128,11 @@ class _BodyLimit:
             more = message.get("more_body", False)
             if len(body) > self.limit:
                 error = PayloadTooLarge(f"The body is larger than {self.limit} bytes")
+                return await problems.problem(error)(scope, receive, send)
+        if body:
+            try:
+                require_json(bytes(body))
+            except InvalidRequest as error:
                 return await problems.problem(error)(scope, receive, send)
         replayed = False
 

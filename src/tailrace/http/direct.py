@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tailrace.http.faces import Words
+from tailrace.http.stalls import Stall
 from tailrace.hub import Batch, Hub, Signal, Watcher, chunk
 
 EXTENSION = "tailrace.direct"  # in the ASGI scope: a call that hands the connection over
@@ -31,7 +32,7 @@ class Direct(asyncio.Protocol):
     transport's high-water mark and one page.
     """
 
-    __slots__ = ("_batch_s", "_chunk", "_follow", "_full", "_held", "_hub", "_send", "_transport", "_waiting", "_watcher",
+    __slots__ = ("_batch_s", "_chunk", "_follow", "_full", "_held", "_hub", "_send", "_stall", "_transport", "_waiting", "_watcher",
                  "_words", "connections")  # fmt: skip
 
     def __init__(
@@ -41,6 +42,7 @@ class Direct(asyncio.Protocol):
         self._batch_s = batch_s
         self._chunk = words.writer(chunked=True)
         self._full = self._waiting = self._held = False
+        self._stall: Stall | None = None
         self._transport: asyncio.Transport
         self._send: Callable[[bytes], None]
         self.connections: set[Any]
@@ -126,7 +128,21 @@ class Direct(asyncio.Protocol):
         if not self._transport.is_closing():
             self._hold()
             self._transport.write(goodbye + LAST_CHUNK)
-            self._transport.close()
+            self._transport.close()  # when all is written, which may be never
+            if self._transport.get_write_buffer_size():
+                self._look()
+
+    def _look(self) -> None:
+        """Have the shared ticker look whether the client still takes something."""
+        if self._stall is None:
+            now, limit_s = self._hub.clock.monotonic(), self._words.runtime.settings.write_timeout_s
+            self._stall = Stall(self._transport, limit_s, now)
+            self._hub.timed.add(self._stall)
+
+    def _look_away(self) -> None:
+        if self._stall is not None:
+            self._hub.timed.discard(self._stall)
+            self._stall = None
 
     # --- what the event loop and uvicorn call -------------------------------------------------
 
@@ -137,16 +153,20 @@ class Direct(asyncio.Protocol):
         """The client does not keep up."""
         self._full = True
         self._hold()
+        self._look()
 
     def resume_writing(self) -> None:
         """It does again."""
         self._full = False
+        if not self._transport.is_closing():
+            self._look_away()
         # Not now: asyncio's own transport takes a close within this call for two.
         asyncio.get_running_loop().call_soon(self._go_on)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""
         self.connections.discard(self)
+        self._look_away()
         self._watcher.close()
 
     def shutdown(self) -> None:

@@ -12,15 +12,42 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tailrace.http.direct import EXTENSION, Direct
+from tailrace.http.stalls import CUT
+
+HEAD_MAX_BYTES = 131_072  # of a request that is not whole yet; the app's own limits are smaller
+REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, and for each request an offer to hand its connection over."""
+    """uvicorn's protocol, and for each request an offer to hand its connection over.
+
+    Its parser takes a request's head of any size, and tells of it when it is whole; here one that
+    does not end is cut. One that does is refused by the app (tailrace.http.bodies).
+    """
+
+    _head_bytes = 0  # of a head that has begun and is not whole
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came. If it all was of one head, that must not go on for ever."""
+        super().data_received(data)
+        if self._in_head and self.parser is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES and not self.transport.is_closing():
+                self.transport.write(REFUSED)
+                self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Begin a request: the offer goes into its scope."""
+        """Begin a request: the offers go into its scope."""
         super().on_message_begin()
-        cast(Any, self.scope)["extensions"] = {EXTENSION: self.hand_over}
+        self._in_head, self._head_bytes = True, 0
+        offers = {EXTENSION: self.hand_over, CUT: self.transport.abort}
+        cast(Any, self.scope)["extensions"] = offers
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_head = False
+        super().on_headers_complete()
 
     def hand_over(self, stream: Direct) -> bool:
         """Give the connection, after its response's head, to a stream; False if it cannot be."""

@@ -37,7 +37,8 @@ def problem(error: TailraceError) -> Response:
     for name in ("problems", "expected", "attempt"):
         if name in error.details:
             body[name] = error.details[name]
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else None
+    wait_s = error.details.get("retry_after_s", RETRY_AFTER_S)
+    headers = {"Retry-After": str(wait_s)} if error.retryable else None
     return _ProblemResponse(body, status_code=error.status, headers=headers)
 
 

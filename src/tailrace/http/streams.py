@@ -25,6 +25,8 @@ from tailrace.errors import ExecutionNotFound, ShuttingDown, WrongKind
 from tailrace.http.asked import Asked, View, asked
 from tailrace.http.direct import EXTENSION, Direct
 from tailrace.http.faces import Face, Words
+from tailrace.http.places import take_place
+from tailrace.http.stalls import patient
 from tailrace.hub import Position, Signal, Watcher
 from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
@@ -81,6 +83,7 @@ class StreamEndpoint:
             elif request.method == "HEAD":
                 await Response(headers=stream_headers(face))(scope, receive, send)
             else:
+                watcher.at_close = await take_place(self.runtime, scope, entry.workspace)
                 words = Words(
                     self.runtime,
                     face,
@@ -129,11 +132,11 @@ class StreamEndpoint:
             if take_over(Direct(hub, watcher, words, follow=ask.follow, batch_s=batch_s)):
                 return True
             headers = {}
-        async with asyncio.TaskGroup() as tasks:
+        async with patient(self.runtime, scope, send) as send_in_time, asyncio.TaskGroup() as tasks:
             listener = tasks.create_task(_listen(watcher, receive))
             try:
                 pace = partial(gather, self.runtime.clock, watcher, ask.batch_s)
-                await pump(watcher, words, headers, send, follow=ask.follow, pace=pace)
+                await pump(watcher, words, headers, send_in_time, follow=ask.follow, pace=pace)
             finally:
                 listener.cancel()
         return False

@@ -14,16 +14,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tailrace.errors import InvalidRequest, PayloadTooLarge, ShuttingDown, TailraceError
+from tailrace.errors import PayloadTooLarge, ShuttingDown, TailraceError
 from tailrace.flow.build import Flow
+from tailrace.http.bodies import json_body
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, NDJSON, Face, Words
+from tailrace.http.places import take_place
 from tailrace.http.problems import problem
+from tailrace.http.stalls import patient
 from tailrace.http.streams import pump, stream_headers
 from tailrace.hub import Signal
+from tailrace.limits import no_place
 from tailrace.runtime import Run, Runtime
 
 COLLECT_MAX_ITEMS = 10_000
 COLLECT_MAX_BYTES = 8_388_608
+WORKSPACE = "default"  # whose the executions are that a route of a flow's own starts
 FIRST_BYTE_S = 10.0  # how long a failure may still become a status; then the stream begins
 
 
@@ -42,7 +47,18 @@ class TriggerEndpoint:
         given = await _input(request)
         if self.runtime.hub.closing:
             raise ShuttingDown
-        run = await self.runtime.start(self.flow, given)
+        # Here the place comes before the work: what cannot be watched is not begun.
+        leave = no_place if face is None else await take_place(self.runtime, scope, WORKSPACE)
+        try:
+            run = await self.runtime.start(self.flow, given)
+            async with patient(self.runtime, scope, send) as send_in_time:
+                await self._answer(run, face, scope, receive, send_in_time)
+        finally:
+            leave()
+
+    async def _answer(
+        self, run: Run, face: Face | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         left = anyio.Event()
         answer: Response | None
         async with anyio.create_task_group() as tasks:
@@ -117,7 +133,7 @@ class TriggerEndpoint:
                 tasks.cancel_scope.cancel()
 
     def _location(self, run: Run) -> str:
-        return f"/api/v1/workspaces/default/executions/{run.id}"
+        return f"/api/v1/workspaces/{WORKSPACE}/executions/{run.id}"
 
 
 async def _until_left(receive: Receive, left: anyio.Event) -> None:
@@ -139,7 +155,4 @@ async def _input(request: Request) -> Any:
     body = await request.body()
     if not body:
         return dict(request.query_params) or None
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise InvalidRequest(f"The body is not JSON: {error}") from None
+    return json_body(body)

@@ -18,6 +18,8 @@ from tailrace.errors import InvalidRequest, ShuttingDown
 from tailrace.events import Record
 from tailrace.http.asked import Asked, asked
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
+from tailrace.http.places import take_place
+from tailrace.http.stalls import patient
 from tailrace.http.streams import stream_headers, write
 from tailrace.hub import Signal
 from tailrace.many import Many, ManyWatcher, Piece
@@ -53,12 +55,16 @@ class WorkspaceEndpoint:
             if watcher.over:
                 await Response(status_code=204)(scope, receive, send)
                 return
+            watcher.at_close = await take_place(self.runtime, scope, workspace)
             words = Words(
                 self.runtime, face, None, heartbeat_event=ask.heartbeat_event, wanted=wanted
             )
-            stream = _Stream(watcher, words, ask, send)
-            await stream.begin(workspace, resumed=position is not None)
-            async with asyncio.TaskGroup() as tasks:
+            async with (
+                patient(self.runtime, scope, send) as send_in_time,
+                asyncio.TaskGroup() as tasks,
+            ):
+                stream = _Stream(watcher, words, ask, send_in_time)
+                await stream.begin(workspace, resumed=position is not None)
                 listener = tasks.create_task(_listen(watcher, receive))
                 try:
                     await stream.deliver()

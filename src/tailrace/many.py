@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from tailrace.errors import InvalidPosition
 from tailrace.events import StreamGap
@@ -76,6 +77,7 @@ class ManyWatcher:
         self._idle = False
         self._active_at = hub.clock.monotonic()
         self._expires_at = hub.expiry(lifetime_s)
+        self.holder: Any = None
         hub.timed.add(self)
 
     # --- where it stands ------------------------------------------------------------------------

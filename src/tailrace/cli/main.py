@@ -14,9 +14,19 @@ import rich_click as click
 
 from tailrace.cli import follow, render
 from tailrace.cli.graph import draw, load_ir, report_problems
-from tailrace.cli.options import DONE, FAILED, fail, run_async, settings_options, store_option
+from tailrace.cli.options import (
+    DONE,
+    FAILED,
+    Server,
+    fail,
+    run_async,
+    server_options,
+    settings_options,
+    store_option,
+    token_option,
+)
 from tailrace.cli.targets import example_names, load_flow, load_flows
-from tailrace.client import Client
+from tailrace.cli.tokens import token
 from tailrace.errors import InvalidInput, InvalidSetting, TailraceError
 from tailrace.filters import LEVELS
 from tailrace.runtime import Runtime
@@ -26,7 +36,6 @@ from tailrace.version import __version__
 click.rich_click.MAX_WIDTH = 100
 click.rich_click.TEXT_MARKUP = "ansi"
 
-_url = click.option("--url", metavar="URL", help="Ask this server instead of the store's file.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -166,7 +175,7 @@ def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> Non
 @click.option("--node", metavar="NODES", help="Only events of these nodes.")
 @click.option("--level", type=click.Choice(LEVELS), help="Log lines of this level or above.")
 @click.option("--no-follow", is_flag=True, help="Print what is there and stop.")
-@_url
+@server_options
 @_json
 @store_option
 def tail(
@@ -177,7 +186,7 @@ def tail(
     node: str | None,
     level: str | None,
     no_follow: bool,
-    url: str | None,
+    server: Server | None,
     as_json: bool,
     settings: Settings,
 ) -> None:
@@ -188,7 +197,7 @@ def tail(
     """
     view = follow.view_for(as_json=as_json, stream=True)
     choice = {"live": not no_follow, "events": events, "node": node, "level": level, "tail": last}
-    sys.exit(run_async(lambda: follow.tail(settings, execution_id, after, choice, url, view)))
+    sys.exit(run_async(lambda: follow.tail(settings, execution_id, after, choice, server, view)))
 
 
 @cli.command(epilog=_examples("tailrace ls", "tailrace ls --status running --json"))
@@ -197,22 +206,22 @@ def tail(
 )
 @click.option("--status", help="Only executions that are running, failed, …")
 @click.option("--workspace", default="default", show_default=True, help="Whose executions.")
-@_url
+@server_options
 @_json
 @store_option
 def ls(
     limit: int,
     status: str | None,
     workspace: str,
-    url: str | None,
+    server: Server | None,
     as_json: bool,
     settings: Settings,
 ) -> None:
     """List executions, newest first."""
 
     async def rows() -> list[dict[str, Any]]:
-        if url is not None:
-            async with Client(url, workspace=workspace) as client:
+        if server is not None:
+            async with server.client(workspace) as client:
                 query: dict[str, str | int] = {"limit": limit}
                 page = await client.list(**query | ({"status": status} if status else {}))
                 return list(page["executions"])
@@ -232,12 +241,12 @@ def ls(
 
 @cli.command(epilog=_examples("tailrace show 01KA8Y4Q", "tailrace show 01KA8Y4Q --json"))
 @click.argument("execution_id", type=_Id())
-@_url
+@server_options
 @_json
 @store_option
-def show(execution_id: str, url: str | None, as_json: bool, settings: Settings) -> None:
+def show(execution_id: str, server: Server | None, as_json: bool, settings: Settings) -> None:
     """Show one execution: its nodes, how long they took, and how it ended."""
-    state = run_async(lambda: follow.look(settings, execution_id, url))
+    state = run_async(lambda: follow.look(settings, execution_id, server))
     if as_json:
         print(json.dumps(state.to_dict(), ensure_ascii=False))
     else:
@@ -247,14 +256,16 @@ def show(execution_id: str, url: str | None, as_json: bool, settings: Settings) 
 @cli.command(epilog=_examples("tailrace cancel 01KA8Y4Q --reason 'wrong day'"))
 @click.argument("execution_id", type=_Id())
 @click.option("--reason", help="Why; it is kept in the log.")
-@_url
+@server_options
 @store_option
-def cancel(execution_id: str, reason: str | None, url: str | None, settings: Settings) -> None:
+def cancel(
+    execution_id: str, reason: str | None, server: Server | None, settings: Settings
+) -> None:
     """Stop an execution, in whichever process it runs."""
 
     async def stop() -> str:
-        if url is not None:
-            async with Client(url) as client:
+        if server is not None:
+            async with server.client() as client:
                 return str((await client.cancel(execution_id, reason))["status"])
         async with Runtime(settings) as runtime:
             return (await runtime.cancel(execution_id, by="cli", reason=reason)).status
@@ -310,6 +321,17 @@ def graph(target: str, form: str | None) -> None:
     "workload_timeout_s",
     "workload_output_max_bytes",
     "line_max_bytes",
+    "auth",
+    "jwt_keys",
+    "jwt_algorithms",
+    "jwt_audience",
+    "jwt_issuer",
+    "jwt_leeway_s",
+    "jwt_cache_s",
+    "ticket_s",
+    "session_s",
+    "cors_origins",
+    "public_health",
 )
 def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""
@@ -345,8 +367,9 @@ def _workload(text: str) -> tuple[str, list[str]]:
     show_default=True,
     help="How long a silence to try, in seconds; 0: none.",
 )
+@token_option("Who asks, where the server wants to know: an API key or a JWT.")
 @_json
-def doctor(url: str, idle_s: float, as_json: bool) -> None:
+def doctor(url: str, idle_s: float, token: str | None, as_json: bool) -> None:
     """Find out whether something on the way to a server breaks streams.
 
     Whether it buffers or compresses them, cuts silent ones, or drops headers; each finding says
@@ -354,7 +377,7 @@ def doctor(url: str, idle_s: float, as_json: bool) -> None:
     """
     from tailrace.cli import doctor as examination
 
-    sys.exit(run_async(lambda: examination.check(url, idle_s, as_json=as_json)))
+    sys.exit(run_async(lambda: examination.check(url, idle_s, token, as_json=as_json)))
 
 
 @cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))
@@ -371,3 +394,6 @@ def demo(updates: int, settings: Settings) -> None:
     from tailrace.cli import serving
 
     sys.exit(run_async(lambda: serving.demo(settings, updates)))
+
+
+cli.add_command(token)

@@ -16,7 +16,7 @@ from tailrace.clock import within
 from tailrace.compact import compact
 from tailrace.errors import ExecutionNotFound, InvalidRequest, ShuttingDown
 from tailrace.events import Record
-from tailrace.http.asked import Asked, asked
+from tailrace.http.asked import Asked, asked, holder
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
 from tailrace.http.streams import stream_headers, write
 from tailrace.hub import Signal
@@ -49,6 +49,7 @@ class WorkspaceEndpoint:
             begin=ask.begin(wanted),
             lifetime_s=self.runtime.settings.lifetime_s,
         )
+        watcher.holder = holder(scope)
         try:
             names = request.query_params.getlist("execution")
             if names:

@@ -84,8 +84,12 @@ class Identity:
         """Read what `to_dict` wrote."""
         expires_at = body["expires_at"]
         return cls(
-            **{**body, "credentials": tuple(body["credentials"])}
-            | {"expires_at": expires_at and datetime.fromisoformat(expires_at)}
+            subject=body["subject"],
+            kind=body["kind"],
+            workspaces={name: frozenset(given) for name, given in body["workspaces"].items()},
+            executions={name: frozenset(given) for name, given in body["executions"].items()},
+            expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
+            credentials=tuple(body["credentials"]),
         )
 
 

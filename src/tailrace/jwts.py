@@ -186,19 +186,24 @@ class Tokens:
             raise TokenInvalid("The token is too long")
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, RecursionError):
             raise TokenInvalid("The credential is neither a key of this server nor a JWT") from None
         algorithm, key_id = header.get("alg"), header.get("kid")
-        if algorithm not in self._algorithms:
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise TokenInvalid("The token's algorithm is not accepted here")
-        return str(algorithm), None if key_id is None else str(key_id)
+        return algorithm, None if key_id is None else str(key_id)
 
     def _claims(self, token: str, key: Jwk, algorithm: str) -> dict[str, Any] | None:
         """The claims, if this key signed them."""
         try:
+            made = jwt.PyJWK(dict(key), algorithm)
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
+            _logger.warning("a key of the key set cannot be used: %r", error)
+            return None
+        try:
             return jwt.decode(
                 token,
-                jwt.PyJWK(dict(key), algorithm),
+                made,
                 algorithms=[algorithm],
                 audience=self._audience,
                 issuer=self._issuer,

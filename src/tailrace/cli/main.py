@@ -26,7 +26,7 @@ from tailrace.cli.options import (
     token_option,
 )
 from tailrace.cli.targets import example_names, load_flow, load_flows
-from tailrace.cli.tokens import token
+from tailrace.cli.tokens import token as token_group
 from tailrace.errors import InvalidInput, InvalidSetting, TailraceError
 from tailrace.filters import LEVELS
 from tailrace.runtime import Runtime
@@ -88,7 +88,9 @@ class _Target(click.ParamType[str]):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, commands={"token": token_group}
+)
 @click.version_option(__version__, prog_name="tailrace")
 def cli() -> None:
     """Live, durable, resumable execution streaming: run something, and follow it from anywhere."""
@@ -394,6 +396,3 @@ def demo(updates: int, settings: Settings) -> None:
     from tailrace.cli import serving
 
     sys.exit(run_async(lambda: serving.demo(settings, updates)))
-
-
-cli.add_command(token)

@@ -45,7 +45,14 @@ def settings_options(*names: str) -> Callable[[Callable[..., T]], Callable[..., 
 
 def _option(name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     field = Settings.model_fields[name]
-    shown = "the user's data folder" if name == "store" else field.get_default()
+    default = field.get_default()
+    shown = (
+        "the user's data folder"
+        if name == "store"
+        else "none"
+        if default in (None, "")
+        else default
+    )
     flag = f"--{name.replace('_', '-')}"
     if field.annotation in (bool, bool | None):
         words = f"{field.description} Environment: {environment_name(name)}."

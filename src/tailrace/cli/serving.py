@@ -143,7 +143,8 @@ def serve(
 
 async def demo(settings: Settings, updates: int) -> int:
     """Serve, run two flows on the server over HTTP, and show both; stay up on a terminal."""
-    settings = settings.model_copy(update={"auth": None, "jwt_keys": None})
+    auth = False if settings.auth is False else None  # it is its own client, without a key
+    settings = settings.model_copy(update={"auth": auth, "jwt_keys": None})
     try:
         listener, settings = _listen(settings)
     except AddressUnavailable as error:

@@ -197,6 +197,14 @@ def _option_row(option: click.Parameter) -> str:
     return f"| {names} | {(getattr(option, 'help', '') or '').replace('|', chr(92) + '|')} |"
 
 
+def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command by its whole name, a group before what is in it."""
+    for name, command in sorted(group.commands.items()):
+        yield f"{before}{name}", command
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+
+
 def commands_document() -> str:
     """docs/commands.md."""
     lines = ["# Commands", "", NOTE.format("`tailrace.cli`").strip(), ""]
@@ -209,7 +217,7 @@ def commands_document() -> str:
         "likewise): it knows ids, targets and flags.",
         "",
     ]
-    for name, command in sorted(cli.commands.items()):
+    for name, command in _commands(cli):
         arguments = [
             p.make_metavar(click.Context(command))
             for p in command.params
@@ -223,7 +231,7 @@ def commands_document() -> str:
         examples = [
             line.strip() for line in (command.epilog or "").splitlines()[1:] if line.strip()
         ]
-        lines += ["```sh", *examples, "```", ""]
+        lines += ["```sh", *examples, "```", ""] if examples else []
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "settings": set(),
+    "auth": {"clock", "settings"},  # pure
     "events": set(),
     "sse": {"events"},
     "filters": {"sse"},
@@ -35,6 +36,8 @@ LAYERS: dict[str, set[str]] = {
     "compact": {"sse", "flow", "log.base", "log.memory", "log.sqlite"},
     "seek": {"log.memory", "log.sqlite", "flow"},
     "hub": {"log.memory", "log.sqlite", "flow"},
+    "jwts": {"events", "sse", "hub", "log.base", "log.memory", "log.sqlite", "flow"},
+    "access": {"log.memory", "log.sqlite", "flow", "events", "sse"},
     "many": {"log.memory", "log.sqlite", "flow", "sse"},
     "following": {"log.memory", "log.sqlite", "flow", "sse"},
     "retention": {"log.memory", "log.sqlite", "flow", "sse"},

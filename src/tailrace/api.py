@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from tailrace.access import Authorize
 from tailrace.errors import InvalidInput
 from tailrace.redact import Redactor
 from tailrace.report import Reported, execution
@@ -27,7 +28,8 @@ class Tailrace(Runtime):
 
     `store` is a store URL (default: the user's own file, shared with the command line);
     further settings come as `Settings`. The `redactor` keeps secrets out of the log; `workloads`
-    are commands that may be started over HTTP, by their names.
+    are commands that may be started over HTTP, by their names. `authorize` says who asks over HTTP;
+    with it, nobody else gets in (docs/access.md).
     """
 
     def __init__(
@@ -38,11 +40,14 @@ class Tailrace(Runtime):
         settings: Settings | None = None,
         redactor: Redactor | None = None,
         workloads: Mapping[str, Sequence[str]] | None = None,
+        authorize: Authorize | None = None,
     ) -> None:
         settings = settings or Settings()
         if store is not None:
             settings = settings.model_copy(update={"store": store})
-        super().__init__(settings, flows=flows, redactor=redactor, workloads=workloads)
+        super().__init__(
+            settings, flows=flows, redactor=redactor, workloads=workloads, authorize=authorize
+        )
 
     async def start(
         self,

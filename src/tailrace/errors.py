@@ -9,8 +9,11 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   ├── InvalidRequest · InvalidInput · InvalidPosition · InvalidEvent · InvalidFlow
     │   ├── InvalidSetting · PayloadTooLarge · UrlTooLong · HeadersTooLarge
     │   ├── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
-    │   │   · PayloadNotFound · WorkloadNotFound
-    │   └── SignatureInvalid · SignatureStale · InvalidExport
+    │   │   · PayloadNotFound · WorkloadNotFound · WorkspaceNotFound
+    │   └── SignatureInvalid · SignatureStale · InvalidExport · AuthRequired
+    ├── AccessError                 who asks, or whether he may
+    │   ├── Unauthenticated · TokenInvalid · TokenExpired · TokenRevoked · TicketInvalid
+    │   └── Forbidden · CrossSite · WrongHost · KeysUnavailable
     ├── ConflictError               the log has moved on, or says otherwise
     │   └── ExecutionExists · ExecutionRunning · IdempotencyConflict · PositionConflict · ProducerGap
     │       · LogSealed · IllegalTransition · TooManyEvents · AttemptFenced · Replayed · RunsHere
@@ -189,6 +192,98 @@ class InvalidExport(UsageError):
     code = "invalid_export"
     status = 422
     default_hint = "`tailrace export ID > FILE` writes one; it ends with a line that says so."
+
+
+class WorkspaceNotFound(UsageError):
+    """There is no workspace of that name here."""
+
+    code = "workspace_not_found"
+    status = 404
+    default_hint = "`GET /api/v1/session` lists the workspaces that a credential is good for."
+
+
+class AuthRequired(UsageError):
+    """A server that other machines reach has to ask who is there."""
+
+    code = "auth_required"
+    default_hint = (
+        "Make a key (`tailrace token create --workspace default --role operator`) and serve with "
+        "--auth; or let everybody in with --no-auth."
+    )
+
+
+class AccessError(TailraceError):
+    """Access was refused."""
+
+    code = "access"
+    status = 403
+
+
+class Unauthenticated(AccessError):
+    """A credential is needed here."""
+
+    code = "unauthenticated"
+    status = 401
+    default_hint = "Send `Authorization: Bearer TOKEN`; docs/access.md says how to get one."
+
+
+class TokenInvalid(AccessError):
+    """The credential is none that this server knows."""
+
+    code = "token_invalid"
+    status = 401
+
+
+class TokenExpired(AccessError):
+    """The credential's time is over."""
+
+    code = "token_expired"
+    status = 401
+    default_hint = "Get a new one, and go on from the same position: nothing is lost."
+
+
+class TokenRevoked(AccessError):
+    """The credential was revoked."""
+
+    code = "token_revoked"
+    status = 401
+
+
+class TicketInvalid(AccessError):
+    """The ticket was used before, is too old, or never was one."""
+
+    code = "ticket_invalid"
+    status = 401
+    default_hint = "A ticket opens one stream, once, and soon: get a new one for each connection."
+
+
+class Forbidden(AccessError):
+    """The credential does not allow that."""
+
+    code = "forbidden"
+
+
+class CrossSite(AccessError):
+    """A page of another site sent this request."""
+
+    code = "cross_site"
+    default_hint = "The setting cors_origins names the origins whose pages may."
+
+
+class WrongHost(AccessError):
+    """The server is for this machine only, and was asked under another name."""
+
+    code = "wrong_host"
+    status = 421
+    default_hint = "Behind a proxy, serve with --auth, or let everybody in with --no-auth."
+
+
+class KeysUnavailable(AccessError):
+    """The keys that tokens are checked with cannot be had now."""
+
+    code = "keys_unavailable"
+    status = 503
+    retryable = True
 
 
 class ConflictError(TailraceError):

@@ -309,7 +309,9 @@ class StreamOpen(Payload, type="stream.open", control=True):
 class StreamClosing(Payload, type="stream.closing", control=True):
     """The server is about to end this stream; the execution goes on."""
 
-    reason: str = Field(description="`lifetime` or `shutdown`.")
+    reason: str = Field(
+        description="`lifetime`, `shutdown`, or of the credential: `expired` or `revoked`."
+    )
     retry_ms: int = Field(description="Reconnect after about this long.")
 
 

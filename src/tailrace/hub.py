@@ -158,7 +158,9 @@ class Signal(IntEnum):
     IDLE = 1  # nothing for a heartbeat's time
     EXPIRED = 2  # the stream has lived long enough
     CLOSING = 3  # the server is shutting down
-    GONE = 4  # the other side left
+    LAPSED = 4  # the time of the credential it was opened with is over
+    REVOKED = 5  # that credential is no longer good
+    GONE = 6  # the other side left
 
 
 class Tail:
@@ -289,6 +291,7 @@ class Watcher:
         "_waiter",
         "at_close",
         "expires_at",
+        "holder",
         "idle_since",
         "opening",
         "position",
@@ -299,6 +302,7 @@ class Watcher:
         self.opening = opening
         self.position = opening.after
         self.expires_at = expires_at
+        self.holder: Any = None  # who it was opened for, where somebody asks
         self.idle_since = hub.clock.monotonic()
         self.sink: Callable[[Batch], None] | None = None
         self.at_close: Callable[[], None] | None = None  # what its owner gives back with it
@@ -385,6 +389,8 @@ class Watcher:
 
 class Timed(Protocol):
     """What the hub's ticker looks at: a watcher, or a stream of many."""
+
+    holder: Any
 
     def tick(self, now: float) -> None:
         """Look at the time."""
@@ -498,7 +504,7 @@ class Hub:
             while True:
                 await self.clock.sleep(grain)
                 now = self.clock.monotonic()
-                for watcher in self._all():
+                for watcher in self.streams():
                     watcher.tick(now)
 
     def close(self) -> None:
@@ -508,9 +514,9 @@ class Hub:
         after streams have ended (uvicorn #451), which without it they never would.
         """
         self.closing = True
-        for watcher in self._all():
+        for watcher in self.streams():
             watcher.wake(Signal.CLOSING)
 
-    def _all(self) -> list[Timed]:
+    def streams(self) -> list[Timed]:
         """All as they are now: what they are told may change who there is."""
         return [*self.timed, *(w for tail in self._tails.values() for w in tail.watchers)]

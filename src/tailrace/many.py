@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from tailrace.clock import rfc3339
 from tailrace.errors import ExecutionNotFound, InvalidPosition, InvalidRequest
@@ -80,6 +81,7 @@ class ManyWatcher:
         self._active_at = hub.clock.monotonic()
         self._expires_at = hub.expiry(lifetime_s)
         self.at_close: Callable[[], None] | None = None  # what its owner gives back with it
+        self.holder: Any = None
         hub.timed.add(self)
 
     # --- where it stands ------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from anyio.abc import TaskGroup
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from tailrace import events
+from tailrace.access import Access, Authorize
 from tailrace.agent import Agent
 from tailrace.ambient import LogHandler
 from tailrace.clock import Clock, SystemClock, elapsed_ms, rfc3339
@@ -143,6 +144,7 @@ class Runtime:
         clock: Clock | None = None,
         redactor: Redactor | None = None,
         workloads: Mapping[str, Sequence[str]] | None = None,
+        authorize: Authorize | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.clock: Clock = clock or SystemClock()
@@ -154,6 +156,7 @@ class Runtime:
             ring=self.settings.ring_events,
             heartbeat_s=self.settings.heartbeat_s,
         )
+        self.access = Access(self.settings, self.clock, self.log.facts, authorize)
         self.redactor = redactor or Redactor()
         self.intake = Intake(
             self.redactor,
@@ -198,6 +201,7 @@ class Runtime:
             raise
         self._capture_logging()
         self._tasks.start_soon(self.hub.run)
+        self._tasks.start_soon(self.access.keep_looking, self.hub.streams)
         self._tasks.start_soon(self._keep_leases)
         self._tasks.start_soon(self._keep_retention)
         self.is_open = True

@@ -212,6 +212,53 @@ class Settings(BaseModel):
         description="How long a client may take nothing of what waits for it before its connection "
         "is cut; it can resume. What nginx allows, too.",
     )
+    auth: bool | None = Field(
+        default=None,
+        description="Whether everybody has to say who he is. Unset: if keys for JWTs or a hook "
+        "are given; without, only this machine is served.",
+    )
+    jwt_keys: str | None = Field(
+        default=None,
+        description="What JWTs are signed with: the URL of a key set (JWKS), or a file with one or "
+        "with a public key (PEM). A file, so that no key is on a command line.",
+    )
+    jwt_algorithms: str = Field(
+        default="RS256,ES256,EdDSA",
+        description="The algorithms that are accepted, whatever a token says; HS256 only if named.",
+    )
+    jwt_audience: str | None = Field(
+        default=None, description="What a JWT's `aud` must name; needed where there are keys."
+    )
+    jwt_issuer: str | None = Field(
+        default=None, description="What a JWT's `iss` must be; unset: anything."
+    )
+    jwt_leeway_s: float = Field(
+        default=30.0, ge=0, description="How far the issuer's clock may be off."
+    )
+    jwt_cache_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="How long a key set is used before it is fetched again; an unknown key id "
+        "fetches it earlier, at most every 10 s.",
+    )
+    ticket_s: float = Field(
+        default=30.0, gt=0, description="How long a ticket is good for: for one connect, at once."
+    )
+    session_s: float = Field(
+        default=43_200.0,
+        gt=0,
+        description="How long a browser's session lasts, but never longer than the credential it "
+        "began with: half a day, so that it ends over night.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="The origins whose pages may use this server from a browser, with commas "
+        "between: `https://app.example.org`. Exactly these; there is no wildcard.",
+    )
+    public_health: bool = Field(
+        default=True,
+        description="Whether `/healthz`, `/readyz` and the API's description need no credential.",
+    )
 
 
 def load(values: Mapping[str, Any]) -> Settings:

@@ -21,7 +21,7 @@ _SIGNS: dict[Level, tuple[str, str]] = {
 }
 
 
-async def check(url: str, idle_s: float, *, as_json: bool) -> int:
+async def check(url: str, idle_s: float, token: str | None, *, as_json: bool) -> int:
     """Examine the way to a server, print what is found, and return the exit status."""
     console, problems = render.console(), 0
 
@@ -36,7 +36,7 @@ async def check(url: str, idle_s: float, *, as_json: bool) -> int:
     def progress(doing: str) -> None:
         print(f"tailrace: {doing} …", file=sys.stderr, flush=True)
 
-    await examine(url, idle_s=idle_s, report=report, progress=progress)
+    await examine(url, idle_s=idle_s, token=token, report=report, progress=progress)
     if not problems:
         print("tailrace: nothing on the way breaks streams", file=sys.stderr)
         return DONE

@@ -16,7 +16,7 @@ from rich.live import Live
 
 from tailrace import events
 from tailrace.cli import render
-from tailrace.cli.options import DONE, FAILED, status_exit
+from tailrace.cli.options import DONE, FAILED, Server, status_exit
 from tailrace.client import Client
 from tailrace.clock import SystemClock
 from tailrace.errors import ExecutionNotFound
@@ -216,12 +216,12 @@ async def tail(
     execution_id: str | None,
     after: str | None,
     choice: Mapping[str, Any],
-    url: str | None,
+    server: Server | None,
     view: View,
 ) -> int:
     """Show an execution's events; returns the exit status that its end stands for."""
     async with AsyncExitStack() as stack:
-        source = await _source(settings, url, stack)
+        source = await _source(settings, server, stack)
         found = execution_id or await _newest(source)
         last: Event | None = None
         with view:
@@ -234,21 +234,25 @@ async def tail(
 
 
 async def tail_all(
-    settings: Settings, after: str | None, choice: Mapping[str, Any], url: str | None, view: View
+    settings: Settings,
+    after: str | None,
+    choice: Mapping[str, Any],
+    server: Server | None,
+    view: View,
 ) -> int:
     """Show the events of all executions, until interrupted."""
     async with AsyncExitStack() as stack:
-        source = await _source(settings, url, stack)
+        source = await _source(settings, server, stack)
         with view:
             async for event in source.follow_many(after=after, **choice):
                 view.show(event)
         return DONE
 
 
-async def look(settings: Settings, execution_id: str, url: str | None) -> ExecutionState:
+async def look(settings: Settings, execution_id: str, server: Server | None) -> ExecutionState:
     """Fold an execution, from the file or from a server."""
     async with AsyncExitStack() as stack:
-        source = await _source(settings, url, stack)
+        source = await _source(settings, server, stack)
         if isinstance(source, Runtime):
             await source.log.entry(execution_id)
             return await source.view(execution_id)
@@ -259,9 +263,11 @@ async def look(settings: Settings, execution_id: str, url: str | None) -> Execut
         return state
 
 
-async def _source(settings: Settings, url: str | None, stack: AsyncExitStack) -> Runtime | Client:
-    if url is not None:
-        return await stack.enter_async_context(Client(url))
+async def _source(
+    settings: Settings, server: Server | None, stack: AsyncExitStack
+) -> Runtime | Client:
+    if server is not None:
+        return await stack.enter_async_context(server.client())
     return await stack.enter_async_context(Runtime(settings))
 
 

@@ -15,9 +15,19 @@ import rich_click as click
 
 from tailrace.cli import follow, render
 from tailrace.cli.graph import draw, load_ir, report_problems
-from tailrace.cli.options import DONE, FAILED, fail, run_async, settings_options, store_option
+from tailrace.cli.options import (
+    DONE,
+    FAILED,
+    Server,
+    fail,
+    run_async,
+    server_options,
+    settings_options,
+    store_option,
+    token_option,
+)
 from tailrace.cli.targets import example_names, load_flow, load_flows
-from tailrace.client import Client
+from tailrace.cli.tokens import token as token_group
 from tailrace.errors import InvalidInput, InvalidSetting, TailraceError
 from tailrace.filters import LEVELS
 from tailrace.runtime import Runtime
@@ -27,7 +37,6 @@ from tailrace.version import __version__
 click.rich_click.MAX_WIDTH = 100
 click.rich_click.TEXT_MARKUP = "ansi"
 
-_url = click.option("--url", metavar="URL", help="Ask this server instead of the store's file.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -80,7 +89,9 @@ class _Target(click.ParamType[str]):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, commands={"token": token_group}
+)
 @click.version_option(__version__, prog_name="tailrace")
 def cli() -> None:
     """Live, durable, resumable execution streaming: run something, and follow it from anywhere."""
@@ -175,7 +186,7 @@ def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> Non
 @click.option(
     "--raw", is_flag=True, help="Only log lines and generated text, as they were written."
 )
-@_url
+@server_options
 @_json
 @store_option
 def tail(
@@ -185,7 +196,7 @@ def tail(
     last: int | None,
     no_follow: bool,
     raw: bool,
-    url: str | None,
+    server: Server | None,
     as_json: bool,
     settings: Settings,
     **chosen: str | None,
@@ -200,10 +211,10 @@ def tail(
         choice["events"] = choice["events"] or "log.line,llm.chunk"
     if every:
         view = follow.view_for(as_json=as_json, stream=True, raw=raw, many=True)
-        run = partial(follow.tail_all, settings, after, choice, url, view)
+        run = partial(follow.tail_all, settings, after, choice, server, view)
     else:
         view = follow.view_for(as_json=as_json, stream=True, raw=raw)
-        run = partial(follow.tail, settings, execution_id, after, choice, url, view)
+        run = partial(follow.tail, settings, execution_id, after, choice, server, view)
     sys.exit(run_async(run))
 
 
@@ -213,22 +224,22 @@ def tail(
 )
 @click.option("--status", help="Only executions that are running, failed, …")
 @click.option("--workspace", default="default", show_default=True, help="Whose executions.")
-@_url
+@server_options
 @_json
 @store_option
 def ls(
     limit: int,
     status: str | None,
     workspace: str,
-    url: str | None,
+    server: Server | None,
     as_json: bool,
     settings: Settings,
 ) -> None:
     """List executions, newest first."""
 
     async def rows() -> list[dict[str, Any]]:
-        if url is not None:
-            async with Client(url, workspace=workspace) as client:
+        if server is not None:
+            async with server.client(workspace) as client:
                 query: dict[str, str | int] = {"limit": limit}
                 page = await client.list(**query | ({"status": status} if status else {}))
                 return list(page["executions"])
@@ -248,12 +259,12 @@ def ls(
 
 @cli.command(epilog=_examples("tailrace show 01KA8Y4Q", "tailrace show 01KA8Y4Q --json"))
 @click.argument("execution_id", type=_Id())
-@_url
+@server_options
 @_json
 @store_option
-def show(execution_id: str, url: str | None, as_json: bool, settings: Settings) -> None:
+def show(execution_id: str, server: Server | None, as_json: bool, settings: Settings) -> None:
     """Show one execution: its nodes, how long they took, and how it ended."""
-    state = run_async(lambda: follow.look(settings, execution_id, url))
+    state = run_async(lambda: follow.look(settings, execution_id, server))
     if as_json:
         print(json.dumps(state.to_dict(), ensure_ascii=False))
     else:
@@ -263,14 +274,16 @@ def show(execution_id: str, url: str | None, as_json: bool, settings: Settings) 
 @cli.command(epilog=_examples("tailrace cancel 01KA8Y4Q --reason 'wrong day'"))
 @click.argument("execution_id", type=_Id())
 @click.option("--reason", help="Why; it is kept in the log.")
-@_url
+@server_options
 @store_option
-def cancel(execution_id: str, reason: str | None, url: str | None, settings: Settings) -> None:
+def cancel(
+    execution_id: str, reason: str | None, server: Server | None, settings: Settings
+) -> None:
     """Stop an execution, in whichever process it runs."""
 
     async def stop() -> str:
-        if url is not None:
-            async with Client(url) as client:
+        if server is not None:
+            async with server.client() as client:
                 return str((await client.cancel(execution_id, reason))["status"])
         async with Runtime(settings) as runtime:
             return (await runtime.cancel(execution_id, by="cli", reason=reason)).status
@@ -334,6 +347,17 @@ def graph(target: str, form: str | None) -> None:
     "retention_count",
     "retention_bytes",
     "retention_running_bytes",
+    "auth",
+    "jwt_keys",
+    "jwt_algorithms",
+    "jwt_audience",
+    "jwt_issuer",
+    "jwt_leeway_s",
+    "jwt_cache_s",
+    "ticket_s",
+    "session_s",
+    "cors_origins",
+    "public_health",
 )
 def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""
@@ -369,8 +393,9 @@ def _workload(text: str) -> tuple[str, list[str]]:
     show_default=True,
     help="How long a silence to try, in seconds; 0: none.",
 )
+@token_option("Who asks, where the server wants to know: an API key or a JWT.")
 @_json
-def doctor(url: str, idle_s: float, as_json: bool) -> None:
+def doctor(url: str, idle_s: float, token: str | None, as_json: bool) -> None:
     """Find out whether something on the way to a server breaks streams.
 
     Whether it buffers or compresses them, cuts silent ones, or drops headers; each finding says
@@ -378,7 +403,7 @@ def doctor(url: str, idle_s: float, as_json: bool) -> None:
     """
     from tailrace.cli import doctor as examination
 
-    sys.exit(run_async(lambda: examination.check(url, idle_s, as_json=as_json)))
+    sys.exit(run_async(lambda: examination.check(url, idle_s, token, as_json=as_json)))
 
 
 @cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))

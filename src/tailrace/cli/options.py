@@ -9,11 +9,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import anyio
 import rich_click as click
 
+from tailrace.client import Client
 from tailrace.errors import TailraceError, UsageError
 from tailrace.settings import Settings, environment_name, from_environment, load
 
@@ -43,14 +45,55 @@ def settings_options(*names: str) -> Callable[[Callable[..., T]], Callable[..., 
 
 def _option(name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     field = Settings.model_fields[name]
-    shown = "the user's data folder" if name == "store" else field.get_default()
+    default = field.get_default()
+    shown = (
+        "the user's data folder"
+        if name == "store"
+        else "none"
+        if default in (None, "")
+        else default
+    )
+    flag = f"--{name.replace('_', '-')}"
+    if field.annotation in (bool, bool | None):
+        words = f"{field.description} Environment: {environment_name(name)}."
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=words)
     return click.option(
-        f"--{name.replace('_', '-')}",
+        flag,
         name,
         default=None,
         metavar=name.rpartition("_")[2].upper(),
         help=f"{field.description} Default: {shown}. Environment: {environment_name(name)}.",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server elsewhere, and who asks it."""
+
+    url: str
+    token: str | None
+
+    def client(self, workspace: str = "default") -> Client:
+        """A client on it."""
+        return Client(self.url, workspace=workspace, token=self.token)
+
+
+def server_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command `--url` and `--token`; it gets one `server` argument, None without them."""
+
+    @functools.wraps(command)
+    def with_server(url: str | None, token: str | None, **arguments: Any) -> T:
+        return command(server=Server(url, token) if url else None, **arguments)
+
+    words = "Who asks there: an API key or a JWT. Better in the environment: TAILRACE_TOKEN."
+    decorated = token_option(words)(with_server)
+    words = "Ask this server instead of the store's file."
+    return click.option("--url", metavar="URL", help=words)(decorated)
+
+
+def token_option(words: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """A credential as a flag, which everybody sees who lists processes, or in the environment."""
+    return click.option("--token", metavar="TOKEN", envvar="TAILRACE_TOKEN", help=words)
 
 
 store_option = settings_options("store")

@@ -21,7 +21,8 @@ from tailrace.cli import render
 from tailrace.cli.options import DONE, FAILED
 from tailrace.cli.targets import load_flow
 from tailrace.client import Client
-from tailrace.errors import AddressUnavailable
+from tailrace.errors import AddressUnavailable, AuthRequired
+from tailrace.http.origins import LocalOnly, is_loopback
 from tailrace.lifecycle import ExecutionState
 from tailrace.runtime import Startable
 from tailrace.settings import Settings
@@ -116,8 +117,18 @@ def _server(
     flows: Sequence[Startable],
     workloads: Mapping[str, Sequence[str]] | None = None,
 ) -> _Server:
-    app = Tailrace(settings=settings, flows=flows, workloads=workloads).asgi()
+    tailrace = Tailrace(settings=settings, flows=flows, workloads=workloads)
+    exposed(settings, access=tailrace.access.on)
+    app = tailrace.asgi()
+    if not tailrace.access.on and settings.auth is None:
+        app = LocalOnly(app)
     return _Server(server_config(app, settings), settings)
+
+
+def exposed(settings: Settings, *, access: bool) -> None:
+    """Refuse to serve other machines without asking who is there. Raises AuthRequired."""
+    if not access and settings.auth is None and not is_loopback(settings.host):
+        raise AuthRequired(f"{settings.host!r} is reached from other machines, and nobody is asked")
 
 
 def serve(
@@ -135,6 +146,8 @@ def serve(
 
 async def demo(settings: Settings, updates: int) -> int:
     """Serve, run two flows on the server over HTTP, and show both; stay up on a terminal."""
+    auth = False if settings.auth is False else None  # it is its own client, without a key
+    settings = settings.model_copy(update={"auth": auth, "jwt_keys": None})
     try:
         listener, settings = _listen(settings)
     except AddressUnavailable as error:

@@ -11,8 +11,10 @@ import httpx
 
 from tailrace.client.answers import (
     TIMEOUT,
+    Token,
     answer_of,
     api_url,
+    bearer,
     digest_of,
     json_of,
     output_of,
@@ -69,7 +71,7 @@ class Follow:
         url = self._client.url(*resume.path())
         http = self._client.http
         async with http.stream(
-            "GET", url, headers=resume.connect(), params=resume.query()
+            "GET", url, headers=resume.connect() | self._client.headers(), params=resume.query()
         ) as response:
             if response.status_code >= 400:
                 await response.aread()
@@ -87,7 +89,8 @@ class Client:
     """A Tailrace server, from asyncio. Use it as an async context manager.
 
     Errors are those of `tailrace.errors`, by the codes the server sends; a server that cannot
-    be reached raises ConnectionLost.
+    be reached raises ConnectionLost. `token` is an API key or a JWT, or a function that gives
+    one: it is called for each request, so that it can renew what expires.
     """
 
     def __init__(
@@ -95,13 +98,19 @@ class Client:
         url: str,
         *,
         workspace: str = "default",
+        token: Token = None,
         attempts: int = ATTEMPTS,
         http: httpx.AsyncClient | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.base_url, self.workspace, self.attempts = url, workspace, attempts
+        self._token = token
         self.http = http or httpx.AsyncClient(timeout=TIMEOUT)
         self.clock: Clock = clock or SystemClock()
+
+    def headers(self) -> dict[str, str]:
+        """What each request says of who asks."""
+        return bearer(self._token)
 
     def url(self, *parts: str) -> str:
         """The URL of something in this client's workspace."""
@@ -210,6 +219,8 @@ class Client:
         params: dict[str, str | int] | None = None,
     ) -> httpx.Response:
         try:
-            return await self.http.request(method, url, json=body, params=params)
+            return await self.http.request(
+                method, url, json=body, params=params, headers=self.headers()
+            )
         except httpx.TransportError as error:
             raise unreachable(self.base_url, error) from error

@@ -1,5 +1,6 @@
 """What requests need and what answers mean, for both clients."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import httpx
 from tailrace.errors import ConnectionLost, ProtocolError, TailraceError, from_code
 from tailrace.lifecycle import EXECUTION_ERRORS
 
+Token = str | Callable[[], str] | None
 # Reading waits for three heartbeats (3 × 15 s): a connection silent for longer is dead.
 TIMEOUT = httpx.Timeout(10.0, read=45.0)
 
@@ -14,6 +16,12 @@ TIMEOUT = httpx.Timeout(10.0, read=45.0)
 def api_url(base: str, *parts: str) -> str:
     """The URL of a resource below a server's base URL."""
     return "/".join((base.rstrip("/"), "api/v1", *parts))
+
+
+def bearer(token: Token) -> dict[str, str]:
+    """The header that says who asks; no token, no header."""
+    made = token() if callable(token) else token
+    return {"Authorization": f"Bearer {made}"} if made else {}
 
 
 def unreachable(url: str, error: Exception) -> ConnectionLost:

@@ -17,7 +17,7 @@ from anyio.streams.tls import TLSAttribute
 
 from tailrace import sse
 from tailrace.client import verdicts
-from tailrace.client.answers import api_url
+from tailrace.client.answers import Token, api_url, bearer
 from tailrace.client.verdicts import POSITION, Finding, Frame, Seen
 from tailrace.clock import Clock, SystemClock, within
 from tailrace.errors import InvalidRequest
@@ -36,6 +36,7 @@ async def examine(
     url: str,
     *,
     idle_s: float = 20.0,
+    token: Token = None,
     report: Callable[[Finding], None],
     progress: Callable[[str], None] = lambda _: None,
     clock: Clock | None = None,
@@ -45,7 +46,7 @@ async def examine(
     `progress` is told what is waited for. Raises InvalidRequest if the URL is none.
     """
     base = _checked(url)
-    async with httpx.AsyncClient(timeout=SLACK_S + idle_s) as http:
+    async with httpx.AsyncClient(timeout=SLACK_S + idle_s, headers=bearer(token)) as http:
         look = partial(_Look, http, clock or SystemClock(), base)
         progress("asking the server for a probe")
         hello = await look(HELLO).seen()

@@ -12,8 +12,10 @@ import httpx
 
 from tailrace.client.answers import (
     TIMEOUT,
+    Token,
     answer_of,
     api_url,
+    bearer,
     digest_of,
     json_of,
     output_of,
@@ -68,7 +70,9 @@ class Follow:
         resume = self._resume
         url = self._client.url(*resume.path())
         http = self._client.http
-        with http.stream("GET", url, headers=resume.connect(), params=resume.query()) as response:
+        with http.stream(
+            "GET", url, headers=resume.connect() | self._client.headers(), params=resume.query()
+        ) as response:
             if response.status_code >= 400:
                 response.read()
                 raise problem_of(response)
@@ -84,7 +88,8 @@ class SyncClient:
     """A Tailrace server, from blocking code. Use it as a context manager.
 
     Errors are those of `tailrace.errors`, by the codes the server sends; a server that cannot
-    be reached raises ConnectionLost.
+    be reached raises ConnectionLost. `token` is an API key or a JWT, or a function that gives
+    one: it is called for each request, so that it can renew what expires.
     """
 
     def __init__(
@@ -92,13 +97,19 @@ class SyncClient:
         url: str,
         *,
         workspace: str = "default",
+        token: Token = None,
         attempts: int = ATTEMPTS,
         http: httpx.Client | None = None,
         pause: Callable[[float], None] = pause,
     ) -> None:
         self.base_url, self.workspace, self.attempts = url, workspace, attempts
+        self._token = token
         self.http = http or httpx.Client(timeout=TIMEOUT)
         self.pause = pause
+
+    def headers(self) -> dict[str, str]:
+        """What each request says of who asks."""
+        return bearer(self._token)
 
     def url(self, *parts: str) -> str:
         """The URL of something in this client's workspace."""
@@ -207,6 +218,6 @@ class SyncClient:
         params: dict[str, str | int] | None = None,
     ) -> httpx.Response:
         try:
-            return self.http.request(method, url, json=body, params=params)
+            return self.http.request(method, url, json=body, params=params, headers=self.headers())
         except httpx.TransportError as error:
             raise unreachable(self.base_url, error) from error

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import InvalidRequest, PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.flow.build import Flow
-from tailrace.http import executions, ingest, probe, problems
+from tailrace.http import executions, ingest, probe, problems, sessions
+from tailrace.http.access import Gate
 from tailrace.http.bodies import head_refusal, require_json
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
 from tailrace.http.streams import endpoints
@@ -54,6 +55,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
     app.include_router(executions.router(runtime))
     app.include_router(workloads_router(runtime))
     app.include_router(ingest.router(runtime))
+    app.include_router(sessions.router(runtime))
     app.include_router(probe.router(runtime))
     app.include_router(executions.health(runtime))
     streams = endpoints(runtime) | {WORKSPACE_STREAM: WorkspaceEndpoint(runtime)}
@@ -66,7 +68,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
             app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
     describe_streams(app)
-    return _Gate(app, runtime, streams)
+    return Gate(_Gate(app, runtime, streams), runtime)
 
 
 class _Gate:

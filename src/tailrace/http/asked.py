@@ -11,7 +11,9 @@ from typing import Literal
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
+from starlette.types import Scope
 
+from tailrace.auth import Identity
 from tailrace.errors import InvalidRequest
 from tailrace.filters import Choice, Filter, chosen, moment
 from tailrace.http.faces import (
@@ -28,6 +30,7 @@ from tailrace.http.faces import (
 )
 from tailrace.seek import Begin
 
+IDENTITY = "tailrace.identity"  # in the ASGI scope, from http.access: who asks
 View = Literal["events", "logs", "workspace"]
 BATCH_MAX_MS = 2000
 _COUNT = re.compile(r"[0-9]{1,9}")
@@ -81,6 +84,12 @@ class Asked:
     def compacted(self, *, sealed: bool) -> bool:
         """Whether neighbouring pieces of text are joined."""
         return self.compact == "true" or (self.compact == "finished" and sealed)
+
+
+def holder(scope: Scope) -> Identity | None:
+    """Who a stream is opened for: it ends when he may no longer. None: nobody was asked."""
+    identity: Identity | None = scope.get(IDENTITY)
+    return identity
 
 
 def asked(request: Request, view: View, now: datetime) -> Asked:

@@ -23,6 +23,8 @@ def describe_streams(app: FastAPI) -> None:
         document = generated()
         for path, operation in _operations().items():
             document["paths"].setdefault(path, {"get": operation})
+        document["components"]["securitySchemes"] = _CREDENTIALS
+        document["security"] = [{name: []} for name in _CREDENTIALS]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI documents this as the way
@@ -72,6 +74,14 @@ def _parameter(name: str, where: str, description: str, **schema: Any) -> dict[s
     }
 
 
+_CREDENTIALS = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key or a JWT; docs/access.md. None where the server asks nobody.",
+    },
+    "session": {"type": "apiKey", "in": "cookie", "name": "tailrace_session"},
+}
 _MANY = [
     _parameter("execution", "query", "Only this one; repeated: these. Else all that run, and come.")
 ]

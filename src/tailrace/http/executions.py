@@ -120,6 +120,8 @@ def router(runtime: Runtime) -> APIRouter:
         before: str | None = Query(None, description="The last execution id of the page before."),
         status: str | None = Query(None),
     ) -> dict[str, Any]:
+        if before is not None:
+            await owned(workspace, before)  # else it would tell whether another has that id
         entries = await runtime.entries(workspace, limit=limit, before=before, status=status)
         more = entries[-1].execution_id if len(entries) == limit else None
         return {"executions": [entry.to_dict() for entry in entries], "before": more}

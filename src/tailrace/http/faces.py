@@ -20,6 +20,13 @@ from tailrace.runtime import Runtime
 
 NDJSON, PLAIN = "application/x-ndjson", "text/plain"
 LOG_TYPES = (LINE, "log.sealed")
+# Why a stream that did not come to its end was closed.
+_REASONS = {
+    Signal.EXPIRED: "lifetime",
+    Signal.CLOSING: "shutdown",
+    Signal.LAPSED: "expired",
+    Signal.REVOKED: "revoked",
+}
 CUT = " … [the line was longer and was cut]"
 
 
@@ -180,7 +187,7 @@ class Words:
 
     def closing(self, signal: Signal) -> bytes:
         """The goodbye to a client that should resume."""
-        reason = "shutdown" if signal is Signal.CLOSING else "lifetime"
+        reason = _REASONS[signal]
         retry_ms = self.runtime.settings.retry_ms
         return self.control(events.StreamClosing(reason=reason, retry_ms=retry_ms))
 

@@ -57,7 +57,7 @@ def _invalid(_: Request, error: Exception) -> Response:
     return problem(InvalidRequest(f"{first['at']}: {first['message']}", problems=problems))
 
 
-def _http(request: Request, error: Exception) -> Response:
+def http_problem(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no route, wrong method."""
     assert isinstance(error, HTTPException)
     code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
@@ -82,5 +82,5 @@ def install(app: FastAPI) -> None:
     """Make all errors of an app problem documents."""
     app.add_exception_handler(TailraceError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(Exception, _unknown)

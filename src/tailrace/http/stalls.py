@@ -28,6 +28,7 @@ class Stall:
     """A transport that something waits in. It is looked at until it moves, or is cut."""
 
     __slots__ = ("_left", "_limit_s", "_since", "_transport")
+    holder: Any = None  # the stream has one, this has not
 
     def __init__(self, transport: asyncio.WriteTransport, limit_s: float, now: float) -> None:
         self._transport, self._limit_s, self._since = transport, limit_s, now
@@ -47,6 +48,8 @@ class Stall:
 
 class _Patient:
     """A `send` that is looked at while it waits."""
+
+    holder: Any = None
 
     def __init__(self, send: Send, limit_s: float, cut: Callable[[], None]) -> None:
         self._send, self._limit_s, self._cut = send, limit_s, cut

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.clock import Clock, within
 from tailrace.errors import ExecutionNotFound, ShuttingDown, WrongKind
-from tailrace.http.asked import Asked, View, asked
+from tailrace.http.asked import Asked, View, asked, holder
 from tailrace.http.direct import EXTENSION, Direct
 from tailrace.http.faces import Face, Words
 from tailrace.http.places import take_place
@@ -74,6 +74,7 @@ class StreamEndpoint:
             begin=ask.begin(wanted),
             lifetime_s=self.runtime.settings.lifetime_s,
         )
+        watcher.holder = holder(scope)
         entry, handed_over = watcher.opening.entry, False
         try:
             self._require(entry, path.get("workspace"))

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import PayloadTooLarge, ShuttingDown, TailraceError
 from tailrace.flow.build import Flow
+from tailrace.http.asked import holder
 from tailrace.http.bodies import json_body
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, NDJSON, Face, Words
 from tailrace.http.places import take_place
@@ -70,7 +71,7 @@ class TriggerEndpoint:
             else:
                 answer = await self._failed_early(run)
                 if answer is None:
-                    await self._stream(run, face, left, send)
+                    await self._stream(run, face, left, scope, send)
                 tasks.cancel_scope.cancel()
         if answer is not None:
             answer.headers["content-location"] = self._location(run)
@@ -118,8 +119,11 @@ class TriggerEndpoint:
                 return problem(error)
         return None
 
-    async def _stream(self, run: Run, face: Face, left: anyio.Event, send: Send) -> None:
+    async def _stream(
+        self, run: Run, face: Face, left: anyio.Event, scope: Scope, send: Send
+    ) -> None:
         async with self.runtime.hub.watch(run.id) as watcher:
+            watcher.holder = holder(scope)
             words = Words(self.runtime, face, run.id)
 
             async def leave() -> None:

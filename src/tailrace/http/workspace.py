@@ -16,7 +16,7 @@ from tailrace.clock import within
 from tailrace.compact import compact
 from tailrace.errors import InvalidRequest, ShuttingDown
 from tailrace.events import Record
-from tailrace.http.asked import Asked, asked
+from tailrace.http.asked import Asked, asked, holder
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
 from tailrace.http.places import take_place
 from tailrace.http.stalls import patient
@@ -50,6 +50,7 @@ class WorkspaceEndpoint:
             begin=ask.begin(wanted),
             lifetime_s=self.runtime.settings.lifetime_s,
         )
+        watcher.holder = holder(scope)
         try:
             await watcher.start(request.query_params.getlist("execution"), position)
             if watcher.over:

@@ -15,6 +15,7 @@ There are three ways to such a peer, and each has its own sight of it:
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.types import Message, Scope, Send
 

@@ -111,7 +111,9 @@ class Ingest:
             raise ShuttingDown
         if len(batch.events) > BATCH_MAX_EVENTS:
             raise PayloadTooLarge(f"A batch holds at most {BATCH_MAX_EVENTS} events")
-        if batch.events and producer is None:
+        if not batch.events:
+            producer = None
+        elif producer is None:
             if batch.producer_seq is None:
                 raise InvalidRequest("producer_seq: a batch of events is numbered: 1, 2, 3 …")
             producer = batch.numbered
@@ -207,6 +209,8 @@ class Ingest:
         return drafts
 
     def _add(self, report: Report, batch: Batch, fold: _Fold) -> Draft:
+        if report.type == "execution.queued" and fold.state.status != NEW:
+            raise IllegalTransition(f"{fold.state.id} has been announced")
         now, intake = self._clock.now(), self._runtime.intake
         made = drafted(report, batch, fold.state, fold.texts, intake, now)
         announces = report.type in ("execution.queued", "execution.started")

@@ -91,7 +91,7 @@ def opening(workspace: str, batch: Batch, lease_ms: int, lease_max_ms: int) -> l
     if data["workspace"] != workspace:
         raise InvalidEvent(f"{first.type}: its workspace is {workspace!r}, as the path says")
     asked = data["lease_ms"]
-    if not (isinstance(asked, int) and 0 < asked <= lease_max_ms):
+    if type(asked) is not int or not 0 < asked <= lease_max_ms:
         raise InvalidEvent(f"{first.type}: lease_ms is a number from 1 to {lease_max_ms}")
     if data.get("graph") is not None:
         data["graph"] = _graph(data["graph"])

@@ -20,7 +20,7 @@ from tailrace.client import Client
 from tailrace.errors import InvalidInput, InvalidSetting, TailraceError
 from tailrace.filters import LEVELS
 from tailrace.runtime import Runtime
-from tailrace.settings import Settings
+from tailrace.settings import LIMITS, Settings
 from tailrace.version import __version__
 
 click.rich_click.MAX_WIDTH = 100
@@ -310,6 +310,7 @@ def graph(target: str, form: str | None) -> None:
     "workload_timeout_s",
     "workload_output_max_bytes",
     "line_max_bytes",
+    *LIMITS,
 )
 def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""

@@ -261,6 +261,22 @@ class Settings(BaseModel):
     )
 
 
+LIMITS = (  # of what others may do to a server (docs/limits.md)
+    "streams_per_workspace_max",
+    "streams_per_credential_max",
+    "streams_per_address_max",
+    "streams_max",
+    "executions_per_workspace_max",
+    "event_max_bytes",
+    "batch_events_max",
+    "events_per_execution_max",
+    "ingest_events_per_s",
+    "url_max_bytes",
+    "headers_max_bytes",
+    "write_timeout_s",
+)
+
+
 def load(values: Mapping[str, Any]) -> Settings:
     """Build settings from flags or environment strings.
 

@@ -31,7 +31,7 @@ from tailrace.cli.tokens import token as token_group
 from tailrace.errors import InvalidInput, InvalidSetting, TailraceError
 from tailrace.filters import LEVELS
 from tailrace.runtime import Runtime
-from tailrace.settings import Settings
+from tailrace.settings import LIMITS, Settings
 from tailrace.version import __version__
 
 click.rich_click.MAX_WIDTH = 100
@@ -394,6 +394,7 @@ def graph(target: str, form: str | None) -> None:
     "session_s",
     "cors_origins",
     "public_health",
+    *LIMITS,
 )
 def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""

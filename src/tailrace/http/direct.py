@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tailrace.http.faces import Words
-from tailrace.http.stalls import Stall
+from tailrace.http.stalls import Stall, stall_of
 from tailrace.hub import Batch, Hub, Signal, Watcher, chunk
 
 EXTENSION = "tailrace.direct"  # in the ASGI scope: a call that hands the connection over
@@ -136,7 +136,7 @@ class Direct(asyncio.Protocol):
         """Have the shared ticker look whether the client still takes something."""
         if self._stall is None:
             now, limit_s = self._hub.clock.monotonic(), self._words.runtime.settings.write_timeout_s
-            self._stall = Stall(self._transport, limit_s, now)
+            self._stall = stall_of(self._transport, limit_s, now)
             self._hub.timed.add(self._stall)
 
     def _look_away(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tailrace.http.direct import EXTENSION, Direct
-from tailrace.http.stalls import CUT
+from tailrace.http.stalls import TRANSPORT
 
 HEAD_MAX_BYTES = 131_072  # of a request that is not whole yet; the app's own limits are smaller
 REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -41,7 +41,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin a request: the offers go into its scope."""
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
-        offers = {EXTENSION: self.hand_over, CUT: self.transport.abort}
+        offers = {EXTENSION: self.hand_over, TRANSPORT: self.transport}
         cast(Any, self.scope)["extensions"] = offers
 
     def on_headers_complete(self) -> None:

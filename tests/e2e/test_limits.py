@@ -1,0 +1,124 @@
+"""Places over real processes and real sockets: a network that is cut, a server that is killed."""
+
+import ctypes
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Shell, start_flow, stream_url, until
+
+SLOW = """
+import anyio
+from tailrace import flow, node, log
+
+@node(effects="read_only")
+async def waits(lines: int) -> int:
+    for number in range(lines):
+        log("x" * 10_000)
+        if number % 100 == 0:
+            await anyio.sleep(0)
+    await anyio.sleep_forever()
+    return 1
+
+@flow
+def slow(lines: int = 1) -> object:
+    return waits(lines)
+"""
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own sight of dead peers")
+
+
+@pytest.fixture
+def target(shell: Shell) -> str:
+    path = shell.folder / "flows.py"
+    path.write_text(SLOW)
+    return str(path)
+
+
+@contextmanager
+def opened(url: str, receive_buffer: int | None = None) -> Iterator[socket.socket]:
+    """A stream whose head has arrived."""
+    where = httpx.URL(url)
+    with socket.socket() as made:
+        if receive_buffer:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        made.connect((where.host, where.port))
+        made.sendall(f"GET {where.raw_path.decode()} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        assert b" 200 " in made.recv(200)
+        yield made
+
+
+def cut(made: socket.socket) -> None:
+    """Cut the network to this socket: nothing reaches it any more, and nobody is told.
+
+    A packet filter that takes none: so nothing is acknowledged, as when a cable is pulled.
+    """
+    take_none = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = struct.pack("HL", 1, ctypes.addressof(take_none))
+    SO_ATTACH_FILTER = 26  # noqa: N806 - the kernel's name
+    made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def connections(url: str) -> int:
+    """How many the kernel has on the server's side."""
+    port, established = f":{httpx.URL(url).port:04X}", "01"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(row[1].endswith(port) and row[3] == established for row in rows)
+
+
+def admitted(url: str) -> bool:
+    with httpx.stream("GET", url) as answer:
+        assert answer.status_code in (200, 429)
+        assert answer.status_code == 200 or int(answer.headers["retry-after"]) > 0
+        return answer.status_code == 200
+
+
+@linux
+@pytest.mark.parametrize("path", ["stream", "workspace"])
+def test_a_place_is_free_again_when_the_network_was_cut(
+    shell: Shell, target: str, path: str
+) -> None:
+    limits = ("--streams-per-workspace-max", "1", "--heartbeat-s", "0.5", "--write-timeout-s", "1")
+    _, url = shell.serve(target, *limits)
+    stream = stream_url(url, start_flow(url, "slow"))
+    if path == "workspace":
+        stream = f"{url}/api/v1/workspaces/default/stream"
+    with opened(stream) as made:
+        assert not admitted(stream)
+        cut(made)
+        until(lambda: admitted(stream))
+
+
+@linux
+def test_an_answer_that_nobody_reads_is_cut(shell: Shell, target: str) -> None:
+    _, url = shell.serve(target, "--write-timeout-s", "1")
+    execution = start_flow(url, "slow", lines=1000)
+    page = f"{url}/api/v1/workspaces/default/executions/{execution}/events?limit=1000"
+    until(lambda: len(httpx.get(page).content) > 200_000)
+
+    until(lambda: connections(url) == 0)
+    with opened(page, receive_buffer=2048):
+        assert connections(url) == 1
+        until(lambda: connections(url) == 0)
+
+
+def test_two_servers_count_together_and_a_killed_one_gives_all_back(
+    shell: Shell, target: str
+) -> None:
+    limits = ("--streams-per-workspace-max", "2", "--lease-s", "3")
+    doomed, first = shell.serve(target, *limits)
+    _, second = shell.serve(*limits)
+    # A process of its own runs it: no server's death ends it.
+    execution = shell.started_id(shell.start("exec", "--", "sleep", "100"))
+    here, there = stream_url(first, execution), stream_url(second, execution)
+    with opened(here), opened(here):
+        assert not admitted(there)
+        doomed.kill()
+        doomed.wait()
+        until(lambda: admitted(there))

@@ -62,6 +62,12 @@ class Asking:
 Authorize = Callable[[Asking], Awaitable[Identity | None]]
 
 
+def asks(settings: Settings, authorize: Authorize | None = None) -> bool:
+    """Whether everybody has to say who he is: as the settings say, or if they name a way to."""
+    configured = settings.jwt_keys is not None or authorize is not None
+    return configured if settings.auth is None else settings.auth
+
+
 class Held(Protocol):
     """A stream that was opened for somebody."""
 
@@ -85,8 +91,7 @@ class Access:
             from tailrace.jwts import Tokens  # its libraries are not every command's price
 
             self._tokens = Tokens(settings, clock)
-        configured = self._tokens is not None or authorize is not None
-        self.on = configured if settings.auth is None else settings.auth
+        self.on = asks(settings, authorize)
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import uvicorn
 
+from tailrace.access import asks
 from tailrace.api import Tailrace
 from tailrace.cli import render
 from tailrace.cli.options import DONE, FAILED
@@ -117,17 +118,15 @@ def _server(
     flows: Sequence[Startable],
     workloads: Mapping[str, Sequence[str]] | None = None,
 ) -> _Server:
-    tailrace = Tailrace(settings=settings, flows=flows, workloads=workloads)
-    exposed(settings, access=tailrace.access.on)
-    app = tailrace.asgi()
-    if not tailrace.access.on and settings.auth is None:
+    app = Tailrace(settings=settings, flows=flows, workloads=workloads).asgi()
+    if settings.auth is None and not asks(settings):
         app = LocalOnly(app)
     return _Server(server_config(app, settings), settings)
 
 
-def exposed(settings: Settings, *, access: bool) -> None:
+def refuse_exposed(settings: Settings) -> None:
     """Refuse to serve other machines without asking who is there. Raises AuthRequired."""
-    if not access and settings.auth is None and not is_loopback(settings.host):
+    if settings.auth is None and not asks(settings) and not is_loopback(settings.host):
         raise AuthRequired(f"{settings.host!r} is reached from other machines, and nobody is asked")
 
 
@@ -135,6 +134,7 @@ def serve(
     settings: Settings, flows: Sequence[Startable], workloads: Mapping[str, Sequence[str]]
 ) -> int:
     """Serve until a signal; returns the exit status."""
+    refuse_exposed(settings)
     listener, settings = _listen(settings)
     server = _server(settings, flows, workloads)
     tune_collector()
@@ -148,6 +148,7 @@ async def demo(settings: Settings, updates: int) -> int:
     """Serve, run two flows on the server over HTTP, and show both; stay up on a terminal."""
     auth = False if settings.auth is False else None  # it is its own client, without a key
     settings = settings.model_copy(update={"auth": auth, "jwt_keys": None})
+    refuse_exposed(settings)
     try:
         listener, settings = _listen(settings)
     except AddressUnavailable as error:

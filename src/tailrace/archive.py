@@ -29,7 +29,7 @@ from tailrace.errors import (
 )
 from tailrace.events import CATALOG, CONTROL, TERMINAL, Draft, Event, Record, draft
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState
-from tailrace.log.base import EVENT_MAX_BYTES, Entry, EventLog, advance
+from tailrace.log.base import EVENT_MAX_BYTES, Entry, EventLog, advance, bytes_of, place
 from tailrace.redact import Redactor
 from tailrace.runtime import Runtime
 
@@ -288,8 +288,11 @@ async def restore(runtime: Runtime, archive: Archive) -> Entry:
             events.ExecutionLost(reason="it had not ended when it was exported"),
             runtime.clock.now(),
         )
-        records.append(Record(entry.head + 1, lost.type, lost.encode(entry.execution_id)))
-        entry = advance(entry, [lost])
+        tails = [lost.encode(entry.execution_id)]
+        records += place(entry.head, [lost], tails)
+        entry = advance(entry, [lost], tails)
+    aside_bytes = sum(map(len, archive.payloads.values()))
+    entry = replace(entry, bytes=bytes_of(records), aside_bytes=aside_bytes)
     return await runtime.log.restore(entry, records, archive.payloads)
 
 

@@ -217,6 +217,11 @@ async def test_openapi_has_every_route(served: Served) -> None:
         "/api/v1/workspaces/{workspace}/stream",
         "/api/v1/catalog",
         "/api/v1/probe",
+        "/api/v1/session",
+        "/api/v1/jobs/progress",
+        "/api/v1/workspaces/{workspace}/jobs",
+        "/api/v1/workspaces/{workspace}/tickets",
+        f"{one}/tickets",
         "/healthz",
         "/readyz",
     } == set(document["paths"])

@@ -78,6 +78,8 @@ def _waiting(transport: asyncio.WriteTransport) -> int:
 class _Patient:
     """A `send` that is looked at while it waits."""
 
+    holder: Any = None
+
     def __init__(self, send: Send, begin: Callable[["_Patient", float], Stall]) -> None:
         self._send, self._begin = send, begin
         self._waiting = False

@@ -114,6 +114,16 @@ class Settings(BaseModel):
         description="How long a job's token is good; it outlives the job, so that a last report "
         "whose answer was lost can be repeated.",
     )
+    redact_keys: str = Field(
+        default="",
+        description="Names of keys whose values are secrets, with commas between, beside those that "
+        "are known for it (docs/redaction.md).",
+    )
+    redact_env: str = Field(
+        default="",
+        description="Names of environment variables whose values are secrets, with commas between: "
+        "they are replaced wherever they turn up. Read by the command line.",
+    )
     executions_max: int = Field(
         default=1000, ge=1, description="Executions that may run at once in one process."
     )

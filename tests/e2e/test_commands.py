@@ -304,3 +304,13 @@ def test_a_terminal_gets_a_live_tree_in_colour(shell: Shell) -> None:
     text = output.decode()
     assert "\x1b[" in text
     assert "report" in text
+
+
+def test_what_the_environment_calls_secret_is_not_kept(shell: Shell) -> None:
+    command = ["exec", "--redact-env", "DB_PASSWORD", "--", "sh", "-c", "echo is $DB_PASSWORD"]
+    said = shell.run(*command, env={"DB_PASSWORD": "correct horse"})
+    assert said.stdout == "is correct horse\n"  # the command's own output passes through
+    assert shell.run("tail", "--raw").stdout == "is [redacted:secret]\n"
+    missing = shell.run(*command)
+    assert missing.returncode == 2
+    assert "DB_PASSWORD is not set" in missing.stderr

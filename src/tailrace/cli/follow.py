@@ -16,7 +16,7 @@ from rich.live import Live
 
 from tailrace import events
 from tailrace.cli import render
-from tailrace.cli.options import DONE, FAILED, Server, status_exit
+from tailrace.cli.options import DONE, FAILED, Server, redactor, status_exit
 from tailrace.client import Client
 from tailrace.clock import SystemClock
 from tailrace.errors import ExecutionNotFound
@@ -132,7 +132,7 @@ async def run_flow(
     view: View,
 ) -> int:
     """Run a flow in this process and show it; returns the exit status."""
-    async with Runtime(settings, flows=[flow]) as runtime:
+    async with Runtime(settings, flows=[flow], redactor=redactor(settings)) as runtime:
         run = await runtime.start(flow, given, deadline_ms=deadline_ms)
         _say(f"execution {run.id}")
         async with anyio.create_task_group() as tasks:
@@ -154,7 +154,7 @@ async def run_flow(
 
 async def run_command(settings: Settings, command: Sequence[str], name: str | None) -> int:
     """Run a command as an execution, its output passed through; returns its exit status."""
-    async with Runtime(settings) as runtime:
+    async with Runtime(settings, redactor=redactor(settings)) as runtime:
         queued = events.ExecutionQueued(
             kind="workload", flow=name or command[0], input={"command": list(command)}
         )

@@ -111,7 +111,7 @@ def cli() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Stop it after this many values.")
 @click.option("--deadline-ms", type=click.IntRange(min=1), help="Stop it after this long.")
 @_json
-@settings_options("store", "durability")
+@settings_options("store", "durability", "redact_keys", "redact_env")
 def run(
     target: str,
     input_: str | None,
@@ -154,7 +154,7 @@ def _input(text: str | None) -> Any:
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--name", help="What to call it in lists; by default the command's name.")
-@settings_options("store", "durability", "line_max_bytes")
+@settings_options("store", "durability", "line_max_bytes", "redact_keys", "redact_env")
 def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> None:
     """Run any COMMAND as an execution: its output passes through and is kept, line by line.
 
@@ -378,6 +378,8 @@ def graph(target: str, form: str | None) -> None:
     "workload_timeout_s",
     "workload_output_max_bytes",
     "line_max_bytes",
+    "redact_keys",
+    "redact_env",
     "ephemeral_s",
     "retention_age_s",
     "retention_count",

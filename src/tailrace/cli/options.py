@@ -16,7 +16,8 @@ import anyio
 import rich_click as click
 
 from tailrace.client import Client
-from tailrace.errors import TailraceError, UsageError
+from tailrace.errors import InvalidSetting, TailraceError, UsageError
+from tailrace.redact import KEYS, Redactor
 from tailrace.settings import Settings, environment_name, from_environment, load
 
 P = ParamSpec("P")
@@ -111,6 +112,18 @@ def fail(error: TailraceError) -> NoReturn:
     hint = f" — {error.hint}" if error.hint else ""
     print(f"{label}: {message}{hint}", file=sys.stderr)
     sys.exit(USAGE if isinstance(error, UsageError) else FAILED)
+
+
+def redactor(settings: Settings) -> Redactor:
+    """What keeps secrets out of the log: the usual, and what the settings name.
+
+    Raises InvalidSetting for an environment variable that is not set: its value would get through.
+    """
+    keys = [*KEYS, *filter(None, settings.redact_keys.split(","))]
+    names = [name for name in settings.redact_env.split(",") if name]
+    if missing := [name for name in names if name not in os.environ]:
+        raise InvalidSetting(f"redact_env: {', '.join(missing)} is not set")
+    return Redactor(keys=keys, secrets=[os.environ[name] for name in names])
 
 
 def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

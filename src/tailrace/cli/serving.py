@@ -19,7 +19,7 @@ import uvicorn
 from tailrace.access import asks
 from tailrace.api import Tailrace
 from tailrace.cli import render
-from tailrace.cli.options import DONE, FAILED
+from tailrace.cli.options import DONE, FAILED, redactor
 from tailrace.cli.targets import load_flow
 from tailrace.client import Client
 from tailrace.errors import AddressUnavailable, AuthRequired
@@ -118,7 +118,9 @@ def _server(
     flows: Sequence[Startable],
     workloads: Mapping[str, Sequence[str]] | None = None,
 ) -> _Server:
-    app = Tailrace(settings=settings, flows=flows, workloads=workloads).asgi()
+    app = Tailrace(
+        settings=settings, flows=flows, workloads=workloads, redactor=redactor(settings)
+    ).asgi()
     if settings.auth is None and not asks(settings):
         app = LocalOnly(app)
     return _Server(server_config(app, settings), settings)

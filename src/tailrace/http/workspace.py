@@ -18,6 +18,7 @@ from tailrace.errors import ExecutionNotFound, InvalidRequest, ShuttingDown
 from tailrace.events import Record
 from tailrace.http.asked import Asked, asked
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
+from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.streams import stream_headers, write
 from tailrace.hub import Signal
 from tailrace.log.base import Entry
@@ -55,12 +56,19 @@ class WorkspaceEndpoint:
                 await watcher.open_some(await self._entries(workspace, names), position)
             else:
                 await watcher.open(position)
+            note: StreamNote | None = scope.get(NOTE)
             if watcher.over:
+                if note is not None:
+                    note.complete()
                 await Response(status_code=204)(scope, receive, send)
                 return
             words = Words(
                 self.runtime, face, None, heartbeat_event=ask.heartbeat_event, wanted=wanted
             )
+            if note is not None:
+                note.opened(workspace, None, resumes=position is not None)
+                watcher.note, send = note, note.sending(send)
+                watcher.first = note.first if watcher.reading else None
             stream = _Stream(watcher, words, ask, send)
             await stream.begin(workspace, resumed=position is not None)
             async with asyncio.TaskGroup() as tasks:
@@ -116,6 +124,7 @@ class _Stream:
                 await self._gather()
                 continue
             if self.watcher.over or not self.ask.follow:
+                self.watcher.ending = "ended" if self.watcher.over else "caught_up"
                 return await write(self.send, b"", more=False)
             signal = await self.watcher.wait()
             if signal is Signal.IDLE:
@@ -123,6 +132,7 @@ class _Stream:
             elif signal is Signal.GONE:
                 return None
             elif signal is not Signal.DATA:
+                self.watcher.ending = signal.reason
                 return await write(self.send, self.words.closing(signal), more=False)
 
     async def _gather(self) -> None:

@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 
+import prometheus_client  # noqa: F401 - it reads /proc when it is imported: not in a test's event loop
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 

@@ -27,6 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "patch": {"events", "sse"},
     "flow": {"clock", "events", "sse"},
     "lifecycle": {"flow", "clock"},
+    "metrics": {"settings", "events", "sse", "filters", "redact", "lines", "patch", "flow"},
     "log.facts": {"flow", "sse"},
     "log.base": {"flow", "sse"},
     "log.memory": {"flow", "sse"},

@@ -30,10 +30,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from tailrace import seek, sse
-from tailrace.clock import Clock
+from tailrace.clock import Clock, stopwatch
 from tailrace.errors import ExecutionNotFound, InvalidPosition
 from tailrace.events import TERMINAL, Record, StreamGap
 from tailrace.log.base import PAGE_MAX_BYTES, Entry, EventLog, bytes_of, clip
+from tailrace.metrics import Histogram
 from tailrace.seek import Begin
 
 TICK_S = 1.0  # the grain of heartbeats and lifetimes: one timer for all watchers
@@ -117,7 +118,20 @@ class Batch:
         self.gap = gap
         self.last = records[-1].seq if records else 0
         self.ended = bool(records) and records[-1].type in TERMINAL
+        self._size: int | None = None
         self.forms: dict[object, bytes] = {}  # of filtered streams, each made once
+
+    @property
+    def ending(self) -> str:
+        """Why nothing follows it."""
+        return "ended" if self.records else "removed"
+
+    @property
+    def size(self) -> int:
+        """The bytes of its events, without what frames them."""
+        if self._size is None:
+            self._size = bytes_of(self.records)
+        return self._size
 
     @cached_property
     def sse(self) -> bytes:
@@ -162,6 +176,11 @@ class Signal(IntEnum):
     REVOKED = 5  # that credential is no longer good
     GONE = 6  # the other side left
 
+    @property
+    def reason(self) -> str:
+        """Why a stream ends that this ends, in a word."""
+        return {"EXPIRED": "lifetime", "CLOSING": "shutdown"}.get(self.name, self.name.lower())
+
 
 class Tail:
     """The hot end of one watched log: what its slowest watchers have not taken yet.
@@ -189,18 +208,25 @@ class Tail:
             return
         before, self.head = self.head, records[-1].seq
         self.pushed_at = self._hub.clock.monotonic()
-        self._keep(records, before)
+        size = self._keep(records, before)
         batch = self.hot(before) or Batch(clip(records))
+        others = 0
         for watcher in self.watchers:
             # The fast path of delivery: who is up to date and writable gets the shared bytes.
             if watcher.position == before and watcher.sink is not None:
                 watcher.position = batch.last
                 watcher.sink(batch)
             else:
+                others += 1  # counted here and not above: that would be one more for each write
                 watcher.wake(Signal.DATA)
-        if batch.last < self.head:  # more than a page came at once
+        whole = batch.last == self.head
+        given = len(self.watchers) - others
+        self._hub.gave(given, len(batch.records), size if whole else batch.size)
+        if not whole:  # more than a page came at once
             for watcher in self.watchers:
                 watcher.wake(Signal.DATA)
+        if self._hub.lag is not None:
+            self._hub.lag.observe(stopwatch() - self._hub.log.fed_at)
 
     def _removed(self) -> None:
         """The log is gone: who reads on finds that out, and is told."""
@@ -209,14 +235,15 @@ class Tail:
         for watcher in tuple(self.watchers):
             watcher.wake(Signal.DATA)
 
-    def _keep(self, records: Sequence[Record], before: int) -> None:
+    def _keep(self, records: Sequence[Record], before: int) -> int:
+        """Hold what was appended for those who are behind; returns its size."""
         self._batches.clear()
         if all(watcher.position == before for watcher in self.watchers):
             self.forget()
         self._records += records
-        size = bytes_of(records)
-        self._bytes += size
-        self._hub.hot_bytes += size
+        added = bytes_of(records)
+        self._bytes += added
+        self._hub.hot_bytes += added
         if len(self._records) > 2 * self._hub.ring:
             # Cut only when twice as long: each event is then moved at most once.
             cut = self._records[: -self._hub.ring]
@@ -226,6 +253,7 @@ class Tail:
             self._hub.hot_bytes -= size
         elif self._hub.hot_bytes > HOT_BYTES:
             self.forget()
+        return added
 
     def forget(self) -> None:
         """Hold nothing: who is behind reads the store."""
@@ -290,9 +318,12 @@ class Watcher:
         "_tail",
         "_waiter",
         "at_close",
+        "ending",
         "expires_at",
+        "first",
         "holder",
         "idle_since",
+        "note",
         "opening",
         "position",
         "sink",
@@ -306,6 +337,9 @@ class Watcher:
         self.idle_since = hub.clock.monotonic()
         self.sink: Callable[[Batch], None] | None = None
         self.at_close: Callable[[], None] | None = None  # what its owner gives back with it
+        self.note: Note | None = None
+        self.first: Callable[[], None] | None = None  # called when it is given its first events
+        self.ending = "gone"  # why it ends, for its note; whoever ends it for another reason says
         self._listener: Callable[[Signal], None] | None = None
         self._hub, self._tail = hub, tail
         self._waiter: asyncio.Future[Signal] | None = None
@@ -321,12 +355,21 @@ class Watcher:
         batch = self._tail.hot(self.position)
         if batch is not None:
             self.position = batch.last
+            self._given(batch)
         return batch
+
+    def _given(self, batch: Batch) -> None:
+        self._hub.gave(1, len(batch.records), batch.size)
+        if self.first is not None:
+            first, self.first = self.first, None
+            first()
 
     async def fetch(self) -> Batch:
         """Return what follows the position, from the store, and move past it."""
         batch = await self._tail.stored(self.position)
         self.position = max(self.position, batch.last)
+        if batch.records:
+            self._given(batch)
         return batch
 
     async def read(self) -> Batch:
@@ -381,10 +424,25 @@ class Watcher:
 
     def close(self) -> None:
         """Leave: nothing of the watcher stays. Closing twice is closing once."""
+        note, self.note = self.note, None
+        if note is not None:
+            note.ended(self.ending, self.position - self.opening.after)
         self._hub.leave(self, self._tail)
         if self.at_close is not None:
             self.at_close()
             self.at_close = None
+
+
+class Note(Protocol):
+    """Who wants to know of a stream's end."""
+
+    def ended(self, reason: str, events: int) -> None:
+        """Hear of it: why, and how many events it passed."""
+        ...
+
+    def counted(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Return what to write with, if the bytes are to be counted."""
+        ...
 
 
 class Timed(Protocol):
@@ -417,6 +475,9 @@ class Hub:
         self.heartbeat_s = heartbeat_s
         self.closing = False
         self.hot_bytes = 0
+        # What metrics read, counted once for each batch that many are given (tailrace.metrics).
+        self.deliveries = self.delivered_events = self.delivered_bytes = 0
+        self.lag: Histogram | None = None
         self.pages: dict[tuple[str, int], Batch] = {}
         self.timed: set[Timed] = set()  # beside the watchers
         self._tails: dict[str, Tail] = {}
@@ -426,6 +487,20 @@ class Hub:
     def watching(self) -> int:
         """How many watchers there are."""
         return sum(len(tail.watchers) for tail in self._tails.values())
+
+    def watched(self) -> tuple[int, int]:
+        """How many watchers there are, and how many of them are behind: one look at each."""
+        behind = 0
+        for tail in self._tails.values():
+            head = tail.head
+            behind += sum([watcher.position < head for watcher in tail.watchers])
+        return self.watching, behind
+
+    def gave(self, watchers: int, events: int, size: int) -> None:
+        """Count a batch that so many watchers were given."""
+        self.deliveries += watchers
+        self.delivered_events += watchers * events
+        self.delivered_bytes += watchers * size
 
     async def open(
         self,

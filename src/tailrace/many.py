@@ -20,7 +20,7 @@ from typing import Any
 from tailrace.clock import rfc3339
 from tailrace.errors import ExecutionNotFound, InvalidPosition, InvalidRequest
 from tailrace.events import StreamGap
-from tailrace.hub import Batch, Hub, Position, Signal, Watcher
+from tailrace.hub import Batch, Hub, Note, Position, Signal, Watcher
 from tailrace.log.base import Entry
 from tailrace.seek import Begin
 
@@ -77,6 +77,9 @@ class ManyWatcher:
         self._stop: Callable[[], None] | None = None
         self._woken = asyncio.Event()
         self._final: Signal | None = None
+        self.note: Note | None = None
+        self.first: Callable[[], None] | None = None  # as a Watcher's
+        self.ending, self._passed = "gone", 0
         self._idle = False
         self._active_at = hub.clock.monotonic()
         self._expires_at = hub.expiry(lifetime_s)
@@ -90,6 +93,11 @@ class ManyWatcher:
     def count(self) -> int:
         """How many logs it reads now."""
         return len(self._watchers)
+
+    @property
+    def reading(self) -> bool:
+        """Whether one of them has events for it now."""
+        return any(w.position < w.opening.entry.head for w in self._watchers.values())
 
     @property
     def over(self) -> bool:
@@ -255,6 +263,10 @@ class ManyWatcher:
             self._fresh[number] = None  # there may be more: after the others
             self._active_at = self._hub.clock.monotonic()
             piece = Piece(watcher.opening.entry, batch, self.position(without=number))
+            self._passed += len(batch.records)
+            if self.first is not None:
+                self.first()
+                self.first = None
             if batch.ended:
                 self._drop(number)
             return piece
@@ -294,6 +306,9 @@ class ManyWatcher:
 
     def close(self) -> None:
         """Leave: nothing of it stays."""
+        note, self.note = self.note, None
+        if note is not None:
+            note.ended(self.ending, self._passed)
         self._hub.timed.discard(self)
         if self._stop is not None:
             self._stop()

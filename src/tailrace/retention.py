@@ -89,7 +89,7 @@ class Retention:
             for kind in KINDS
             if (limit := limit_of(settings.retention_running_bytes, kind)) is not None
         }
-        self.removed: Counter[tuple[str, str]] = Counter()  # (kind, cause) → executions
+        self.removed: Counter[tuple[str, ...]] = Counter()  # (kind, cause) → executions
         self.trimmed = 0  # events of running executions
 
     async def turn(self) -> bool:

@@ -55,6 +55,7 @@ from tailrace.intake import Intake
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_after
 from tailrace.limits import Leave, Limits
 from tailrace.log.base import Entry, EventLog, Opening
+from tailrace.metrics import Metrics, NoMetrics
 from tailrace.recorder import Recorder, Work, supervise
 from tailrace.redact import Redactor
 from tailrace.retention import EVERY_S, SOON_S, Retention
@@ -164,6 +165,7 @@ class Runtime:
             events_max=self.settings.events_per_execution_max,
         )
         self.limits = Limits(self.log, self.clock, self.settings, self.spawn)
+        self.metrics: Metrics = NoMetrics()
         self.retention = Retention(self.log, self.clock, self.settings)
         self.workloads = dict(workloads or {})
         self.flows: dict[str, Startable] = {}
@@ -173,6 +175,11 @@ class Runtime:
         self.is_open = False
         for flow in flows:
             self.add(flow)
+
+    @property
+    def running(self) -> int:
+        """How many executions run in this process."""
+        return len(self._running)
 
     def add(self, flow: Startable) -> None:
         """Make a flow, an agent or a task startable by its name.
@@ -378,7 +385,12 @@ class Runtime:
             await supervise(recorder, work, deadline_ms)
         except TailraceError as error:
             # One execution's store trouble must not take down the others: its lease tells.
-            _logger.error("execution %s: its end could not be written: %s", run.id, error)
+            _logger.error(
+                "execution %s: its end could not be written: %s",
+                run.id,
+                error,
+                extra={"execution_id": run.id},
+            )
             run._error = error
         finally:
             self._running.pop(run.id, None)

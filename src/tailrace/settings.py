@@ -127,6 +127,25 @@ class Settings(BaseModel):
     executions_max: int = Field(
         default=1000, ge=1, description="Executions that may run at once in one process."
     )
+    metrics: bool = Field(
+        default=True,
+        description="Whether `/metrics` is there (docs/metrics.md); what is counted for it costs a "
+        "few instructions for each commit and each wake-up.",
+    )
+    metrics_workspaces: bool = Field(
+        default=False,
+        description="Whether streams are counted by workspace too: a line in `/metrics` for each, "
+        "up to 1,000; then `other`.",
+    )
+    access_log: bool = Field(
+        default=False,
+        description="Whether a line is logged for each request, of a stream at its end. Never the "
+        "query nor a header: they may hold a ticket or a token.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="How the server logs to stderr: for people, or one JSON object a line.",
+    )
     ephemeral_s: float = Field(
         default=300.0,
         ge=0,

@@ -19,14 +19,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import InvalidRequest, PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.flow.build import Flow
-from tailrace.http import executions, ingest, probe, problems, sessions
+from tailrace.http import executions, ingest, probe, problems, prometheus, sessions
 from tailrace.http.access import Gate
 from tailrace.http.bodies import head_refusal, require_json
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
+from tailrace.http.observe import NOTE, Observer
 from tailrace.http.streams import endpoints
 from tailrace.http.triggers import TriggerEndpoint
 from tailrace.http.workloads import workloads_router
 from tailrace.http.workspace import WorkspaceEndpoint
+from tailrace.metrics import Tally
 from tailrace.runtime import Runtime
 from tailrace.version import __version__
 
@@ -58,6 +60,12 @@ def create_app(runtime: Runtime) -> ASGIApp:
     app.include_router(sessions.router(runtime))
     app.include_router(probe.router(runtime))
     app.include_router(executions.health(runtime))
+    observer = (
+        Observer(runtime) if runtime.settings.metrics or runtime.settings.access_log else None
+    )
+    if observer and runtime.settings.metrics:
+        runtime.metrics = tally = Tally()
+        app.include_router(prometheus.router(runtime, observer, tally))
     streams = endpoints(runtime) | {WORKSPACE_STREAM: WorkspaceEndpoint(runtime)}
     for path, endpoint in streams.items():
         app.router.routes.append(Route(path, endpoint, methods=["GET"]))
@@ -68,7 +76,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
             app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
     describe_streams(app)
-    return Gate(_Gate(app, runtime, streams), runtime)
+    return Gate(_Gate(app, runtime, streams, observer), runtime)
 
 
 class _Gate:
@@ -78,8 +86,16 @@ class _Gate:
     as long as the stream lasts.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime, streams: dict[str, ASGIApp]) -> None:
-        self.app, self.runtime = app, runtime
+    def __init__(
+        self,
+        app: ASGIApp,
+        runtime: Runtime,
+        streams: dict[str, ASGIApp],
+        observer: Observer | None,
+    ) -> None:
+        self.app, self.runtime, self.observer = app, runtime, observer
+        if observer is not None:
+            self.app = observer.observed(app)
         self._streams = [(compile_path(path)[0], endpoint) for path, endpoint in streams.items()]
         self._listening = False
 
@@ -97,9 +113,15 @@ class _Gate:
         endpoint = self._stream(scope) if scope["method"] in ("GET", "HEAD") else None
         if endpoint is None:
             return await self.app(scope, receive, send)
+        note = None
+        if self.observer is not None:
+            view = getattr(endpoint, "view", "workspace")
+            note = scope[NOTE] = self.observer.stream(scope, view)
         try:
             return await endpoint(scope, receive, send)
         except TailraceError as error:
+            if note is not None:
+                note.refused(error)
             return await problems.problem(error)(scope, receive, send)
 
     def _stream(self, scope: Scope) -> ASGIApp | None:

@@ -50,6 +50,8 @@ class Direct(asyncio.Protocol):
     def begin(self, transport: asyncio.Transport) -> None:
         """Take the connection over."""
         self._transport, self._send = transport, transport.write
+        if self._watcher.note is not None:
+            self._send = self._watcher.note.counted(transport.write)
         self._watcher.listen(self._signalled)
         self._go_on()
 
@@ -60,7 +62,7 @@ class Direct(asyncio.Protocol):
             if not self._held:
                 self._transport.write(chunk(self._words.heartbeat()))
         else:
-            self._end(chunk(self._words.closing(signal)))
+            self._end(signal.reason, chunk(self._words.closing(signal)))
 
     def _hold(self) -> None:
         """Stay at this position for now."""
@@ -83,13 +85,13 @@ class Direct(asyncio.Protocol):
                 self._write(batch)
             else:
                 if not self._follow:
-                    self._end()
+                    self._end("caught_up")
                 return
 
     def _write(self, batch: Batch) -> None:
         self._send(self._chunk(batch))
         if batch.ended:
-            self._end()
+            self._end(batch.ending)
         elif self._batch_s:
             self._wait(self._gather)
 
@@ -111,7 +113,11 @@ class Direct(asyncio.Protocol):
             batch = await self._watcher.fetch()
         except Exception:
             # Cut without an end: the client sees that, and resumes from its last event.
-            _logger.exception("a stream was cut: its log could not be read")
+            execution_id = self._words.execution_id
+            _logger.exception(
+                "a stream was cut: its log could not be read", extra={"execution_id": execution_id}
+            )
+            self._watcher.ending = "error"
             self._transport.abort()
             return
         self._waiting = False
@@ -121,11 +127,12 @@ class Direct(asyncio.Protocol):
             if batch.records:  # an empty chunk would say that the response ends
                 self._write(batch)
             elif batch.ended:
-                self._end()
+                self._end(batch.ending)
             self._go_on()
 
-    def _end(self, goodbye: bytes = b"") -> None:
+    def _end(self, reason: str, goodbye: bytes = b"") -> None:
         if not self._transport.is_closing():
+            self._watcher.ending = reason
             self._hold()
             self._transport.write(goodbye + LAST_CHUNK)
             self._transport.close()  # when all is written, which may be never

@@ -11,15 +11,25 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidRequest, TailraceError
 
 _logger = logging.getLogger("tailrace.http")
 RETRY_AFTER_S = 1
+CODE = "tailrace.code"  # in the ASGI scope of a request that was answered with an error
 
 
 class _ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CODE] = self.code
+        await super().__call__(scope, receive, send)
+
+    def __init__(self, body: dict[str, Any], status_code: int, headers: Any = None) -> None:
+        self.code = body["code"]
+        super().__init__(body, status_code, headers)
 
 
 def problem(error: TailraceError) -> Response:

@@ -21,10 +21,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.clock import Clock, within
-from tailrace.errors import ExecutionNotFound, ShuttingDown, WrongKind
+from tailrace.errors import ExecutionNotFound, ShuttingDown, TailraceError, WrongKind
 from tailrace.http.asked import Asked, View, asked, holder
 from tailrace.http.direct import EXTENSION, Direct
 from tailrace.http.faces import Face, Words
+from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.places import take_place
 from tailrace.http.stalls import patient
 from tailrace.hub import Position, Signal, Watcher
@@ -76,10 +77,13 @@ class StreamEndpoint:
         )
         watcher.holder = holder(scope)
         entry, handed_over = watcher.opening.entry, False
+        note: StreamNote | None = scope.get(NOTE)
         try:
             self._require(entry, path.get("workspace"))
             if watcher.opening.nothing_left:
                 # The standard's way to end a stream for good: EventSource stops on 204.
+                if note is not None:
+                    note.complete()
                 await Response(status_code=204)(scope, receive, send)
             elif request.method == "HEAD":
                 await Response(headers=stream_headers(face))(scope, receive, send)
@@ -93,6 +97,8 @@ class StreamEndpoint:
                     wanted=wanted,
                     compacted=ask.compacted(sealed=entry.sealed),
                 )
+                if note is not None:
+                    send = noted(note, watcher, send, resumes=ask.place is not None)
                 handed_over = await self._stream(watcher, words, ask, scope, receive, send)
         finally:
             if not handed_over:
@@ -143,6 +149,16 @@ class StreamEndpoint:
         return False
 
 
+def noted(note: StreamNote, watcher: Watcher, send: Send, *, resumes: bool) -> Send:
+    """Let a stream that begins be noted; returns what to send it with."""
+    opening = watcher.opening
+    note.opened(opening.entry.workspace, opening, resumes=resumes)
+    watcher.note = note
+    if opening.after < opening.entry.head:
+        watcher.first = note.first
+    return note.sending(send)
+
+
 async def _listen(watcher: Watcher, receive: Receive) -> None:
     """The only reader of `receive`: two would steal the disconnect from each other."""
     while (await receive())["type"] != "http.disconnect":
@@ -189,7 +205,11 @@ async def pump(
     """Stream over plain ASGI to the end, whatever it is; without headers, one that has begun."""
     if headers:
         await _begin(watcher, words, headers, send)
-    goodbye = await _deliver(watcher, words, send, follow, pace)
+    try:
+        goodbye = await _deliver(watcher, words, send, follow, pace)
+    except TailraceError:
+        watcher.ending = "error"
+        raise
     await write(send, goodbye, more=False)
 
 
@@ -205,11 +225,13 @@ async def _deliver(
         if batch.records:
             await write(send, frames(batch))
         if batch.ended:
+            watcher.ending = batch.ending
             return b""
         if batch.records:
             await pace()
             continue
         if not follow:
+            watcher.ending = "caught_up"
             return b""
         signal = await watcher.wait()
         if signal is Signal.IDLE:
@@ -217,6 +239,7 @@ async def _deliver(
         elif signal is Signal.GONE:
             return b""
         elif signal is not Signal.DATA:
+            watcher.ending = signal.reason
             return words.closing(signal)
 
 

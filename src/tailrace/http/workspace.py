@@ -18,6 +18,7 @@ from tailrace.errors import InvalidRequest, ShuttingDown
 from tailrace.events import Record
 from tailrace.http.asked import Asked, asked, holder
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
+from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.places import take_place
 from tailrace.http.stalls import patient
 from tailrace.http.streams import stream_headers, write
@@ -53,13 +54,20 @@ class WorkspaceEndpoint:
         watcher.holder = holder(scope)
         try:
             await watcher.start(request.query_params.getlist("execution"), position)
+            note: StreamNote | None = scope.get(NOTE)
             if watcher.over:
+                if note is not None:
+                    note.complete()
                 await Response(status_code=204)(scope, receive, send)
                 return
             watcher.at_close = await take_place(self.runtime, scope, workspace)
             words = Words(
                 self.runtime, face, None, heartbeat_event=ask.heartbeat_event, wanted=wanted
             )
+            if note is not None:
+                note.opened(workspace, None, resumes=position is not None)
+                watcher.note, send = note, note.sending(send)
+                watcher.first = note.first if watcher.reading else None
             async with (
                 patient(self.runtime, scope, send) as send_in_time,
                 asyncio.TaskGroup() as tasks,
@@ -109,6 +117,7 @@ class _Stream:
                 await self._gather()
                 continue
             if self.watcher.over or (self.watcher.caught_up and not self.ask.follow):
+                self.watcher.ending = "ended" if self.watcher.over else "caught_up"
                 return await write(self.send, b"", more=False)
             signal = await self.watcher.wait()
             if signal is Signal.IDLE:
@@ -116,6 +125,7 @@ class _Stream:
             elif signal is Signal.GONE:
                 return None
             elif signal is not Signal.DATA:
+                self.watcher.ending = signal.reason
                 return await write(self.send, self.words.closing(signal), more=False)
 
     async def _gather(self) -> None:

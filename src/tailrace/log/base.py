@@ -28,6 +28,7 @@ from tailrace.errors import (
 from tailrace.events import TERMINAL, Draft, Record
 from tailrace.lifecycle import STATUS_EVENTS, status_after
 from tailrace.log.facts import Facts
+from tailrace.metrics import LogMeter
 
 Listener = Callable[[Sequence[Record]], None]
 NewListener = Callable[[Sequence["Entry"]], None]
@@ -130,6 +131,9 @@ class EventLog(Protocol):
     Every method may raise a StoreError. A cancelled `create` or `append` is in the log whole or
     not at all; the caller cannot know which, and a retry with the same producer finds out.
     """
+
+    meter: LogMeter | None  # what it counts with, if somebody wants to know
+    fed_at: float  # when what watches are given now was handed in (clock.stopwatch)
 
     @property
     def facts(self) -> Facts:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from tailrace.clock import stopwatch
 from tailrace.errors import (
     ExecutionExists,
     ExecutionNotFound,
@@ -37,6 +38,7 @@ from tailrace.log.base import (
     place,
 )
 from tailrace.log.facts import MemoryFacts
+from tailrace.metrics import LogMeter
 
 
 @dataclass(slots=True)
@@ -54,6 +56,8 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self.facts = MemoryFacts()
+        self.meter: LogMeter | None = None
+        self.fed_at = 0.0
         self._logs: dict[str, _Log] = {}
         self._new_listeners: list[tuple[str, NewListener]] = []
         self._newest = 0
@@ -152,9 +156,21 @@ class MemoryLog:
         log.entry = advance(log.entry, drafts, tails)
         for draft in drafts:
             log.payloads |= draft.aside or {}
+        self.fed_at = stopwatch()
+        if self.meter is not None:
+            self._measure(self.meter, log.entry, tails)
         for listener in tuple(log.listeners):
             self._soon(self._deliver, log, listener, records)
         return Appended(records[0].seq, records[-1].seq)
+
+    def _measure(self, meter: LogMeter, entry: Entry, tails: Sequence[bytes]) -> None:
+        meter.appends += 1
+        meter.events += len(tails)
+        meter.size += sum(map(len, tails))
+        if entry.head == len(tails):
+            meter.started[entry.kind] += 1
+        if entry.sealed:
+            meter.ended[entry.kind, entry.status] += 1
 
     def _soon(self, callback: Callable[..., None], *arguments: object) -> None:
         """Call a listener, but never inside somebody else's append."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tailrace.clock import stopwatch
 from tailrace.errors import (
     ConflictError,
     ExecutionExists,
@@ -47,6 +48,7 @@ from tailrace.log.base import (
 )
 from tailrace.log.sqlite_facts import SqliteFacts
 from tailrace.log.sqlite_file import Job, Worker, connect, translated
+from tailrace.metrics import LogMeter
 
 POLL_S = 0.02  # half of the 50 ms in which another process's append must be seen
 GROUP_MAX_JOBS = 512  # bounds how long one commit can make the first of its group wait
@@ -77,18 +79,23 @@ class SqliteLog:
 
     def __init__(self, path: Path, *, durability: str = "os") -> None:
         self.path = path
+        self.meter: LogMeter | None = None
+        self.fed_at = 0.0
         self._watches: dict[str, list[_Watch]] = {}
         self._positions: dict[str, int] = {}
         self._new_watches: list[_NewWatch] = []
         self._fresh: list[_Fresh] = []
         self._fresh_logs: list[tuple[_NewWatch, list[Entry]]] = []
-        self._created = False
+        self._created: list[str] = []  # the kinds of the logs that this group makes
         # The writer's own: logs as they are while no other process writes, and the group's rows.
         self._known: dict[str, Entry] = {}
         self._changed: dict[str, Entry] = {}
         self._rows: list[tuple[int, int, str, bytes]] = []
+        self._batches = self._events = self._bytes = 0  # of this group, for the meter
+        self._ended: list[Entry] = []
         self._data_version = -1
         self._behind = False
+        self._looked_at = 0.0
 
         def opened() -> sqlite3.Connection:
             return connect(path, durability)
@@ -150,7 +157,7 @@ class SqliteLog:
 
         def create(connection: sqlite3.Connection) -> Appended:
             made = self._created_log(connection, entry, opening.lease_until)
-            self._add(connection, made, drafts, records)
+            self._add(connection, made, drafts, records, made.bytes)
             appended = Appended(1, entry.head)
             _note_batch(connection, made, producer, appended)
             return appended
@@ -182,7 +189,7 @@ class SqliteLog:
         except sqlite3.IntegrityError:
             raise ExecutionExists(f"{entry.execution_id} exists already") from None
         made = self._known[entry.execution_id] = replace(entry, number=number)
-        self._created = True
+        self._created.append(entry.kind)
         return made
 
     async def append(
@@ -202,8 +209,9 @@ class SqliteLog:
             if not admit(entry, drafts, expected=expected, producer=producer, last_batch=batch):
                 return known if producer and producer.seq == batch else Appended(0, 0, True)
             records = place(entry.head, drafts, tails)
-            self._known[execution_id] = self._changed[execution_id] = advance(entry, drafts, tails)
-            self._add(connection, entry, drafts, records)
+            after = self._known[execution_id] = advance(entry, drafts, tails)
+            self._changed[execution_id] = after
+            self._add(connection, entry, drafts, records, after.bytes - entry.bytes)
             appended = Appended(records[0].seq, records[-1].seq)
             _note_batch(connection, entry, producer, appended)
             return appended
@@ -276,9 +284,13 @@ class SqliteLog:
         entry: Entry,
         drafts: Sequence[Draft],
         records: list[Record],
+        size: int,
     ) -> None:
         """Put events into the group; they are written with those of all its jobs."""
         log = entry.number
+        self._batches += 1
+        self._events += len(records)
+        self._bytes += size
         self._rows += [(log, record.seq, record.type, record.tail) for record in records]
         self._fresh.append((entry.execution_id, records[0].seq - 1, records))
         for draft in drafts:
@@ -301,14 +313,19 @@ class SqliteLog:
                 ],
             )
             # Apart, because it changes three indexes, which the many other appends must not.
+            ended = [entry for entry in changed.values() if entry.sealed]
+            self._ended += ended
             connection.executemany(
                 "UPDATE execution SET sealed = 1, lease_until = NULL WHERE log = ?",
-                [(entry.number,) for entry in changed.values() if entry.sealed],
+                [(entry.number,) for entry in ended],
             )
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         """Run a group of jobs in one transaction; where the store itself fails, none is done."""
-        self._fresh, self._fresh_logs, self._created = [], [], False
+        self._fresh, self._fresh_logs, self._created = [], [], []
+        self._batches = self._events = self._bytes = 0
+        self._ended, began = [], stopwatch()
+        since, self._looked_at = jobs[0].at if jobs else self._looked_at, began
         try:
             with translated(self.path):
                 if jobs:
@@ -321,6 +338,8 @@ class SqliteLog:
                     if self._created:
                         self._catch_up_new(connection)
                     connection.execute("COMMIT")
+                    if self.meter is not None and self._batches:
+                        self._measure(self.meter, stopwatch() - began)
         except Exception as error:  # noqa: BLE001 - a dead writer thread would hang every caller
             self._fresh, self._fresh_logs, self._rows = [], [], []
             self._known.clear()
@@ -331,9 +350,18 @@ class SqliteLog:
             for job in jobs:
                 job.error = error
         if self._fresh:
-            self._writer.call_on_loop(self._feed, self._fresh)
+            self._writer.call_on_loop(self._feed, self._fresh, since)
         if self._fresh_logs:
             self._writer.call_on_loop(self._feed_new, self._fresh_logs)
+
+    def _measure(self, meter: LogMeter, seconds: float) -> None:
+        """Count a group that is in the file."""
+        meter.commits.observe(seconds)
+        meter.appends += self._batches
+        meter.events += self._events
+        meter.size += self._bytes
+        meter.started.update(self._created)
+        meter.ended.update((entry.kind, entry.status) for entry in self._ended)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -566,8 +594,9 @@ class SqliteLog:
                 # One page a turn bounds the memory; the next turn comes without a wait.
                 self._behind = self._behind or records[-1].seq < row[1]
 
-    def _feed(self, fresh: list[_Fresh]) -> None:
+    def _feed(self, fresh: list[_Fresh], since: float) -> None:
         """On the loop: hand each watch what it has not had, in the order of the commits."""
+        self.fed_at = since
         for execution_id, after, records in fresh:
             for watch in tuple(self._watches.get(execution_id, ())):
                 if not records:

@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from tailrace.clock import stopwatch
 from tailrace.errors import (
     StoreBusy,
     StoreClosed,
@@ -142,10 +143,11 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
 class Job:
     """Work for a thread, and the future that its caller awaits."""
 
-    __slots__ = ("_future", "error", "result", "run")
+    __slots__ = ("_future", "at", "error", "result", "run")
 
     def __init__(self, run: Callable[[sqlite3.Connection], Any]) -> None:
         self.run = run
+        self.at = stopwatch()
         self.result: Any = None
         self.error: BaseException | None = None
         self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

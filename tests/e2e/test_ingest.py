@@ -18,7 +18,8 @@ from tests.conftest import needs
 from tests.e2e.conftest import Shell, curl, stream_url, wire_ids
 from tests.e2e.losing import ANSWER, REFUSED, REQUEST, Losing
 
-INGEST = Path(__file__).parents[2] / "examples" / "ingest"
+ROOT = Path(__file__).parents[2]
+INGEST, DOCUMENT = ROOT / "examples" / "ingest", ROOT / "docs" / "ingest.md"
 Faults = Mapping[int, str | Callable[[], None]]
 Lose = Callable[[str, Faults], Losing]
 Command = list[str | Path]
@@ -225,6 +226,22 @@ def test_a_wrong_token_is_said_at_once(shell: Shell, sh_reporter: Command) -> No
     assert types_of(
         curl(stream_url(url, job["execution_id"]), "-G", "-d", "follow=false").stdout
     ) == ["execution.queued"]
+
+
+def test_the_commands_of_the_document_report_an_execution(shell: Shell) -> None:
+    needs("curl", "openssl")
+    _, url = shell.serve()
+    found = re.search(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    script = found[1].replace("http://127.0.0.1:8787", url)
+    ended = subprocess.run(
+        ["sh", "-eu", "-c", script], check=False, capture_output=True, text=True, timeout=18
+    )
+    assert ended.returncode == 0, ended.stderr
+    answers = [json.loads(part) for part in re.findall(r"{[^}]*}", ended.stdout)]
+    assert [answer["status"] for answer in answers] == ["running", "running", "completed"]
+    state = json.loads(shell.run("show", answers[0]["execution_id"], "--json").stdout)
+    assert state["nodes"][0]["output_summary"]["preview"] == '{"rows":3}'
 
 
 # --- export and import --------------------------------------------------------------------------

@@ -112,7 +112,8 @@ def report_of(told: Told) -> Report:
         data["error"] = {"type": "engine_error", "message": data["error"]}
     if "progress" in data:
         data["percent"] = data.pop("progress")
-    summary = dict(data.get("output_summary") or {}) | {
+    told_so = data.get("output_summary")
+    summary = (dict(told_so) if isinstance(told_so, dict) else {}) | {
         ours: data.pop(theirs)
         for theirs, ours in (("output_keys", "keys"), ("output_size_bytes", "size_bytes"))
         if theirs in data

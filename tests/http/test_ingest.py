@@ -666,3 +666,11 @@ async def test_a_job_of_this_server_cannot_be_had(served: Served) -> None:
     started = (await served.http.post(BASE, json={"flow": "endless"})).json()["execution_id"]
     answer = await served.http.post(JOBS, json={"flow": "x", "execution_id": started})
     assert (answer.status_code, answer.json()["code"]) == (409, "runs_here")
+
+
+async def test_the_description_of_the_bodies_stands_by_itself(served: Served) -> None:
+    document = (await served.http.get("/openapi.json")).json()
+    text = json.dumps(document)
+    assert "#/$defs/" not in text
+    body = document["paths"][PROGRESS]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"]["properties"]["events"]["anyOf"][0]["items"]["properties"]["event"]

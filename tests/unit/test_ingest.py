@@ -1,5 +1,6 @@
 """Reports of engines: their words, their signatures, their leases, and several processes."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tailrace import Settings, ingest
+from tailrace.archive import export, parse, restore
 from tailrace.errors import (
     AttemptFenced,
     ConflictError,
@@ -17,7 +21,9 @@ from tailrace.errors import (
     LogSealed,
     ShuttingDown,
     SignatureInvalid,
+    TailraceError,
 )
+from tailrace.events import CATALOG
 from tailrace.ingest import Ingest, Taken
 from tailrace.jobs import Job, Jobs, Progress, Told, batch_of, report_of, sign
 from tailrace.log.base import EventLog
@@ -317,3 +323,96 @@ async def test_a_token_is_good_for_its_time(clock: FakeClock) -> None:
         await clock.advance(2)
         with pytest.raises(SignatureInvalid):
             await send()
+
+
+# --- anything at all ----------------------------------------------------------------------------
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.sampled_from([10**400, -1, 2**63, "2026-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"])
+)  # fmt: skip
+NAMES = st.sampled_from(
+    [
+        *("flow", "kind", "graph", "lease_ms", "error", "output", "output_summary", "output_keys"),
+        *("duration_ms", "text", "offset", "line", "source", "index", "value", "progress"),
+        *("digest", "keys", "size_bytes", "by", "deadline_ms", "total_duration_ms", "worker"),
+    ]
+)
+DATA = st.dictionaries(
+    NAMES | st.text(max_size=3),
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3),
+        max_leaves=5,
+    ),
+    max_size=4,
+)
+# Enough for every type of the catalog: what is too much passes through.
+GOOD = {
+    "line": "l",
+    "source": "s",
+    "by": "b",
+    "reason": "r",
+    "call_id": "c",
+    "name": "n",
+    "text": "t",
+    "message": "m",
+    "code": "c",
+    "patch": [],
+    "deadline_ms": 5,
+    "value": 1,
+    "error": {"type": "T", "message": "m"},
+}
+NODES = st.sampled_from(["a", "b"])
+
+
+def report_of_type(type_: str) -> st.SearchStrategy[dict[str, Any]]:
+    said = {"event": st.just(type_), "data": DATA.map(lambda data: GOOD | data)}
+    return st.fixed_dictionaries(said | ({"node_key": NODES} if type_[:5] == "node." else {}))
+
+
+LIKELY = ["node.started", "node.completed", "node.failed", "log.line", "llm.chunk", "output.item"]
+EVENT = st.sampled_from([*LIKELY * 5, *CATALOG, "custom.a", "no.such"]).flatmap(report_of_type)
+BODIES = st.fixed_dictionaries(
+    {
+        "events": st.lists(EVENT, min_size=1, max_size=3),
+        "producer_seq": st.sampled_from([0] * 8 + [-1, 1]),
+    },
+    optional={
+        "attempt": st.sampled_from([1] * 8 + [0, 2]),
+        "workspace": st.sampled_from(["default"] * 8 + ["other"]),
+        "extra": SCALARS,
+    },
+)
+
+
+async def says_no_at_most(bodies: list[dict[str, Any]]) -> None:
+    seq = 1
+    refusals: list[TailraceError] = []
+    async with on(MemoryLog(), FakeClock()) as runtime:
+        jobs = Jobs(runtime, Ingest(runtime))
+        made, token = await jobs.create(WS, Job(flow="f"))
+        for number, body in enumerate(bodies):
+            told = body | {"producer_seq": body["producer_seq"] + seq}
+            text = json.dumps({"execution_id": made.execution_id} | told).encode()
+            at = f"{runtime.clock.now().timestamp() + number:.3f}"
+            try:
+                await jobs.progress(made.execution_id, at, sign(token, at, text), text)
+                seq += told["producer_seq"] == seq
+            except TailraceError as error:
+                refusals.append(error)
+        assert not [refusal for refusal in refusals if refusal.status >= 500]
+        records = await runtime.log.read(made.execution_id, 0, 1000)
+        assert [record.seq for record in records] == list(range(1, len(records) + 1))
+        state = await runtime.view(made.execution_id)  # what was taken folds
+        assert state.status != "new"
+        copy = on(MemoryLog(), FakeClock())
+        async with copy:  # and is what an export takes for good
+            lines = [line async for line in export(runtime.log, made.execution_id)]
+            await restore(copy, parse(lines))
+
+
+@settings(max_examples=400, deadline=None)
+@given(bodies=st.lists(BODIES, min_size=1, max_size=6))
+def test_whatever_is_signed_is_taken_or_refused(bodies: list[dict[str, Any]]) -> None:
+    anyio.run(says_no_at_most, bodies)

@@ -32,9 +32,21 @@ class Accepted(BaseModel):
 def _body(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
     """The request body of a route that reads it itself."""
     schema = model.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs", {}))
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     content |= {media: {"schema": {"type": "string"}} for media in media_types}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema that stands by itself: FastAPI collects the definitions of its own models only."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(part, definitions) for name, part in schema.items()}
 
 
 def router(runtime: Runtime) -> APIRouter:

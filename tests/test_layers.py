@@ -39,6 +39,7 @@ LAYERS: dict[str, set[str]] = {
     "jwts": {"events", "sse", "hub", "log.base", "log.memory", "log.sqlite", "flow"},
     "access": {"log.memory", "log.sqlite", "flow", "events", "sse"},
     "many": {"log.memory", "log.sqlite", "flow", "sse"},
+    "following": {"log.memory", "log.sqlite", "flow", "sse"},
     "endings": {"hub", "flow", "log.base", "log.memory", "log.sqlite", "sse"},
     "intake": {"hub", "log.memory", "log.sqlite", "flow", "seek"},
     "recorder": {"hub", "log.memory", "log.sqlite", "flow"},

@@ -8,8 +8,14 @@ from collections.abc import Iterator
 import prometheus_client  # noqa: F401 - it reads /proc when it is imported: not in a test's event loop
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
 from tailrace.testing import FakeClock
+
+
+# Nothing is timed: a busy machine must not fail a rule.
+settings.register_profile("tailrace", deadline=None)
+settings.load_profile("tailrace")
 
 
 def needs(*commands: str) -> None:

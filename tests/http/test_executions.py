@@ -225,6 +225,7 @@ async def test_openapi_has_every_route(served: Served) -> None:
         f"{one}/tickets",
         "/healthz",
         "/readyz",
+        "/metrics",
     } == set(document["paths"])
     assert (
         "text/event-stream"

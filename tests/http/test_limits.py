@@ -40,8 +40,8 @@ async def until(condition: Callable[[], Any]) -> None:
 def places(served: Served) -> int:
     facts = served.tailrace.log.facts
     assert isinstance(facts, MemoryFacts)
-    now = rfc3339(served.tailrace.clock.now())
-    return sum(end > now for holders in facts._places.values() for end in holders.values())
+    now, taken = rfc3339(served.tailrace.clock.now()), facts._places.items()
+    return sum(end > now for (kind, _), of in taken if kind != "sweeper" for end in of.values())
 
 
 @pytest.fixture

@@ -94,8 +94,7 @@ class _Gate:
         observer: Observer | None,
     ) -> None:
         self.app, self.runtime, self.observer = app, runtime, observer
-        if observer is not None:
-            self.app = observer.observed(app)
+        self._watched = app if observer is None else observer.observed(app)
         self._streams = [(compile_path(path)[0], endpoint) for path, endpoint in streams.items()]
         self._listening = False
 
@@ -112,7 +111,7 @@ class _Gate:
             close_on_signal(self.runtime)
         endpoint = self._stream(scope) if scope["method"] in ("GET", "HEAD") else None
         if endpoint is None:
-            return await self.app(scope, receive, send)
+            return await self._watched(scope, receive, send)
         note = None
         if self.observer is not None:
             view = getattr(endpoint, "view", "workspace")

@@ -12,7 +12,6 @@ from hypothesis import settings
 
 from tailrace.testing import FakeClock
 
-
 # Nothing is timed: a busy machine must not fail a rule.
 settings.register_profile("tailrace", deadline=None)
 settings.load_profile("tailrace")

@@ -103,7 +103,7 @@ def filled(path: str, execution_id: str = "X1") -> str:
 
 
 async def test_every_described_route_refuses_a_stranger(guarded: Served) -> None:
-    found = await described(guarded)
+    found, before = await described(guarded), await written(guarded)
     assert len(found) > 15
     for method, path in found:
         rule = RULES.get((method, path))
@@ -115,6 +115,18 @@ async def test_every_described_route_refuses_a_stranger(guarded: Served) -> None
             assert response.status_code == 401, (method, path, headers)
             assert response.headers["content-type"] == "application/problem+json"
             assert response.headers["www-authenticate"].startswith("Bearer")
+    assert await written(guarded) == before
+
+
+async def written(served: Served) -> list[Any]:
+    """What the store has: the logs' heads, and credentials."""
+    log = served.tailrace.log
+    entries = [
+        entry for name in ("w", "v", "default") for entry in await log.entries(name, limit=99)
+    ]
+    kinds = ("key", "session", "ticket", "revoked")
+    facts = [await log.facts.find(kind, now="") for kind in kinds]
+    return [(entry.execution_id, entry.head) for entry in entries] + facts
 
 
 async def test_every_route_of_the_app_is_in_the_table(clock: FakeClock) -> None:
@@ -131,6 +143,7 @@ async def test_every_route_of_the_app_is_in_the_table(clock: FakeClock) -> None:
 async def test_a_stranger_learns_nothing_of_what_there_is(guarded: Served) -> None:
     """With a credential for elsewhere: what is not his looks like what is not there."""
     stranger = await key(guarded, "admin", "v")
+    before = await written(guarded)
     for method, path in await described(guarded):
         rule = RULES[method, path]
         if rule.where == "path" or rule.where == "execution":
@@ -145,6 +158,7 @@ async def test_a_stranger_learns_nothing_of_what_there_is(guarded: Served) -> No
         elif rule.where == "default":
             response = await guarded.http.request(method, path, headers=stranger, json={})
             assert told(response) == (403, "forbidden")
+    assert await written(guarded) == before
 
 
 async def test_in_a_workspace_of_his_own_another_ones_execution_is_not_there(
@@ -342,6 +356,33 @@ async def gone(served: Served) -> None:
     """Wait until the server has noticed that all streams are over."""
     while served.tailrace.hub.watching:
         await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("path", WATCHED)
+async def test_who_is_far_behind_gets_no_more_either(clock: FakeClock, path: str) -> None:
+    """Over plain ASGI: a revoked reader that still has a backlog before it is not let through it."""
+    tailrace = Clocked(clock, page_events=2)
+    async with tailrace:
+        await started(tailrace.log, "X1", "w")
+        await tailrace.log.append("X1", [line() for _ in range(8)])
+        made, identity = await tailrace.access.make_key({"w": ROLES["viewer"]})
+        body = b""
+
+        async def send(message: Any) -> None:
+            nonlocal body
+            body += message.get("body", b"")
+            if b"log.line" in body and b"stream.closing" not in body:
+                await tailrace.access.revoke(identity.credential)
+                await tailrace.access.look(tailrace.hub.streams())
+
+        async def receive() -> Any:
+            await anyio.sleep_forever()
+
+        headers = [(b"authorization", f"Bearer {made}".encode())]
+        scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+        await tailrace.asgi()(scope | {"query_string": b""}, receive, send)
+    assert b'"reason":"revoked"' in body
+    assert 1 <= body.count(b"event: log.line") <= 2
 
 
 async def test_resuming_asks_again(guarded: Served) -> None:

@@ -182,6 +182,11 @@ class Signal(IntEnum):
         return {"EXPIRED": "lifetime", "CLOSING": "shutdown"}.get(self.name, self.name.lower())
 
 
+def barred(final: Signal | None) -> Signal | None:
+    """Why a stream has to end at once, though there is more to read: nobody may read it."""
+    return final if final in (Signal.LAPSED, Signal.REVOKED) else None
+
+
 class Tail:
     """The hot end of one watched log: what its slowest watchers have not taken yet.
 
@@ -376,6 +381,11 @@ class Watcher:
         """Return what follows the position and move past it; empty if there is nothing yet."""
         batch = self.take()
         return await self.fetch() if batch is None else batch
+
+    @property
+    def barred(self) -> Signal | None:
+        """Why it may not even read what there is, if so."""
+        return barred(self._final)
 
     async def wait(self) -> Signal:
         """Wait until there is something to read or to do."""

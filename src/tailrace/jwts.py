@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -111,8 +112,10 @@ def key_source(where: str) -> Callable[[], Awaitable[Sequence[Jwk]]]:
         )
 
     async def fetch() -> Sequence[Jwk]:
+        # Made in a thread: it reads the system's certificates, and streams would wait for that.
+        trust = await anyio.to_thread.run_sync(httpx.create_ssl_context)
         async with (
-            httpx.AsyncClient(timeout=FETCH_S) as http,
+            httpx.AsyncClient(timeout=FETCH_S, verify=trust) as http,
             http.stream("GET", where, headers={"Accept": "application/json"}) as answer,
         ):
             if answer.status_code != 200:

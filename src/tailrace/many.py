@@ -20,7 +20,7 @@ from typing import Any
 from tailrace.clock import rfc3339
 from tailrace.errors import ExecutionNotFound, InvalidPosition, InvalidRequest
 from tailrace.events import StreamGap
-from tailrace.hub import Batch, Hub, Note, Position, Signal, Watcher
+from tailrace.hub import Batch, Hub, Note, Position, Signal, Watcher, barred
 from tailrace.log.base import Entry
 from tailrace.seek import Begin
 
@@ -287,6 +287,11 @@ class ManyWatcher:
         self._watchers.pop(number).close()
         self._fresh.pop(number, None)
         self._go_on()
+
+    @property
+    def barred(self) -> Signal | None:
+        """Why it may not even read what there is, if so."""
+        return barred(self._final)
 
     async def wait(self) -> Signal:
         """Wait until there is something to read or to do."""

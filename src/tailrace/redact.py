@@ -112,6 +112,11 @@ RULES: tuple[Rule, ...] = (
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
     ),
     Rule(
+        "tailrace",
+        r"(?a)(?<![A-Za-z0-9])tlr_[0-9a-f]{12}_[A-Za-z0-9_-]{20,64}",
+        ("tlr_",),
+    ),
+    Rule(
         "slack",
         r"(?a)(?<![A-Za-z0-9])(?:xox[a-z](?:\.xox[a-z])?|xapp)-[A-Za-z0-9-]{10,255}",
         ("xox", "xapp-"),

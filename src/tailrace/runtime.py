@@ -208,7 +208,8 @@ class Runtime:
             raise
         self._capture_logging()
         self._tasks.start_soon(self.hub.run)
-        self._tasks.start_soon(self.access.keep_looking, self.hub.streams)
+        if self.access.on:
+            self._tasks.start_soon(self.access.keep_looking, self.hub.streams)
         self._tasks.start_soon(self._keep_leases)
         self._tasks.start_soon(self._keep_retention)
         self.is_open = True

@@ -1,5 +1,6 @@
 """The gate: every route, every credential, every way in; and streams that end with their right."""
 
+import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterable
@@ -9,7 +10,14 @@ from typing import Any, cast
 
 import anyio
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount
 from starlette.routing import Route as AppRoute
 
 from tailrace import Client, Event, Settings, Tailrace, flow, node
@@ -19,6 +27,7 @@ from tailrace.errors import ExecutionNotFound, Forbidden, TokenRevoked, Unauthen
 from tailrace.http.access import RULES, Gate, Route, Rule
 from tailrace.http.app import create_app
 from tailrace.http.handover import HttpProtocol
+from tailrace.jwts import REFETCH_S
 from tailrace.log.base import EventLog
 from tailrace.runtime import Runtime
 from tailrace.testing import FakeClock
@@ -94,7 +103,7 @@ def filled(path: str, execution_id: str = "X1") -> str:
 
 
 async def test_every_described_route_refuses_a_stranger(guarded: Served) -> None:
-    found = await described(guarded)
+    found, before = await described(guarded), await written(guarded)
     assert len(found) > 15
     for method, path in found:
         rule = RULES.get((method, path))
@@ -106,6 +115,18 @@ async def test_every_described_route_refuses_a_stranger(guarded: Served) -> None
             assert response.status_code == 401, (method, path, headers)
             assert response.headers["content-type"] == "application/problem+json"
             assert response.headers["www-authenticate"].startswith("Bearer")
+    assert await written(guarded) == before
+
+
+async def written(served: Served) -> list[Any]:
+    """What the store has: the logs' heads, and credentials."""
+    log = served.tailrace.log
+    entries = [
+        entry for name in ("w", "v", "default") for entry in await log.entries(name, limit=99)
+    ]
+    kinds = ("key", "session", "ticket", "revoked")
+    facts = [await log.facts.find(kind, now="") for kind in kinds]
+    return [(entry.execution_id, entry.head) for entry in entries] + facts
 
 
 async def test_every_route_of_the_app_is_in_the_table(clock: FakeClock) -> None:
@@ -122,6 +143,7 @@ async def test_every_route_of_the_app_is_in_the_table(clock: FakeClock) -> None:
 async def test_a_stranger_learns_nothing_of_what_there_is(guarded: Served) -> None:
     """With a credential for elsewhere: what is not his looks like what is not there."""
     stranger = await key(guarded, "admin", "v")
+    before = await written(guarded)
     for method, path in await described(guarded):
         rule = RULES[method, path]
         if rule.where == "path" or rule.where == "execution":
@@ -136,6 +158,7 @@ async def test_a_stranger_learns_nothing_of_what_there_is(guarded: Served) -> No
         elif rule.where == "default":
             response = await guarded.http.request(method, path, headers=stranger, json={})
             assert told(response) == (403, "forbidden")
+    assert await written(guarded) == before
 
 
 async def test_in_a_workspace_of_his_own_another_ones_execution_is_not_there(
@@ -333,6 +356,33 @@ async def gone(served: Served) -> None:
     """Wait until the server has noticed that all streams are over."""
     while served.tailrace.hub.watching:
         await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("path", WATCHED)
+async def test_who_is_far_behind_gets_no_more_either(clock: FakeClock, path: str) -> None:
+    """Over plain ASGI: a revoked reader that still has a backlog before it is not let through it."""
+    tailrace = Clocked(clock, page_events=2)
+    async with tailrace:
+        await started(tailrace.log, "X1", "w")
+        await tailrace.log.append("X1", [line() for _ in range(8)])
+        made, identity = await tailrace.access.make_key({"w": ROLES["viewer"]})
+        body = b""
+
+        async def send(message: Any) -> None:
+            nonlocal body
+            body += message.get("body", b"")
+            if b"log.line" in body and b"stream.closing" not in body:
+                await tailrace.access.revoke(identity.credential)
+                await tailrace.access.look(tailrace.hub.streams())
+
+        async def receive() -> Any:
+            await anyio.sleep_forever()
+
+        headers = [(b"authorization", f"Bearer {made}".encode())]
+        scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+        await tailrace.asgi()(scope | {"query_string": b""}, receive, send)
+    assert b'"reason":"revoked"' in body
+    assert 1 <= body.count(b"event: log.line") <= 2
 
 
 async def test_resuming_asks_again(guarded: Served) -> None:
@@ -547,6 +597,25 @@ async def test_every_answer_has_the_security_headers(guarded: Served) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["a%0d%0aX-Evil:%201", "a%00b", "a%1b%5b31m", "a%e2%80%a8b"])
+async def test_nothing_of_a_path_becomes_a_header(guarded: Served, name: str) -> None:
+    admin = await key(guarded, "admin", EVERYWHERE)
+    response = await guarded.http.post(
+        f"/api/v1/workspaces/{name}/executions", headers=admin, json={"flow": "counting"}
+    )
+    assert told(response) == (400, "invalid_request")
+
+
+async def test_a_workspace_may_have_any_name(guarded: Served) -> None:
+    admin = await key(guarded, "admin", "東 京?#%")
+    base = "/api/v1/workspaces/%E6%9D%B1%20%E4%BA%AC%3F%23%25/executions"
+    response = await guarded.http.post(base, headers=admin, json={"flow": "counting"})
+    assert response.status_code == 202
+    assert response.headers["location"].startswith(f"{base}/")
+    found = await guarded.http.get(response.headers["location"], headers=admin)
+    assert found.json()["flow"] == "counting"
+
+
 # --- who is there, in other ways ------------------------------------------------------------------
 
 
@@ -569,6 +638,65 @@ async def test_a_hook_of_the_embedder(serve: Serve) -> None:
         assert told(await served.http.post(f"{base}/X1/cancel", headers=ann)) == (403, "forbidden")
         assert (asked[1].right, asked[1].workspace, asked[1].execution) == ("read", "default", "X1")
         assert (asked[2].method, asked[2].right) == ("POST", "run")
+
+
+async def test_jwts_with_keys_from_a_url(serve: Serve, clock: FakeClock) -> None:
+    """The issuer's server is a real one, and its keys change."""
+    private = [Ed25519PrivateKey.generate() for _ in range(2)]
+    jwks = [
+        {**json.loads(OKPAlgorithm.to_jwk(made.public_key())), "kid": str(number)}
+        for number, made in enumerate(private)
+    ]
+    published: Any = {"keys": jwks[:1]}
+
+    async def answer(_: Request) -> JSONResponse:
+        return JSONResponse(published)
+
+    def token(number: int, **claims: Any) -> dict[str, str]:
+        body = {"sub": "ann", "aud": "me", "exp": clock.now() + timedelta(hours=1), **claims}
+        made = jwt.encode(body, private[number], "EdDSA", headers={"kid": str(number)})
+        return {"Authorization": f"Bearer {made}"}
+
+    async with serving(Starlette(routes=[AppRoute("/jwks", answer)])) as url:
+        tailrace = Clocked(clock, jwt_keys=f"{url}/jwks", jwt_audience="me")
+        async with serve(tailrace) as served:
+            await started(tailrace.log, "X1", "w")
+            await started(tailrace.log, "X2", "w")
+            ann, one = token(0, workspaces={"w": "viewer"}), token(0, execution="X1", jti="7")
+            assert (await served.http.get(OURS, headers=ann)).status_code == 200
+            assert (await served.http.get(f"{OURS}/X1", headers=one)).status_code == 200
+            assert told(await served.http.get(f"{OURS}/X2", headers=one))[0] == 404
+            assert told(await served.http.get(OURS, headers=one)) == (404, "workspace_not_found")
+            late = token(0, exp=clock.now() - timedelta(hours=1))
+            assert told(await served.http.get(OURS, headers=late)) == (401, "token_expired")
+            new = token(1, workspaces={"w": "viewer"})
+            assert told(await served.http.get(OURS, headers=new)) == (401, "token_invalid")
+            published["keys"] = jwks[1:]
+            await clock.advance(REFETCH_S)
+            assert (await served.http.get(OURS, headers=new)).status_code == 200
+            assert told(await served.http.get(OURS, headers=ann)) == (401, "token_invalid")
+            async with opened(served, WATCHED[0], new) as events:
+                await tailrace.access.revoke("subject:ann")
+                await clock.advance(LOOK_S)
+                assert await closing(events) == "revoked"
+            assert told(await served.http.get(OURS, headers=new)) == (401, "token_revoked")
+
+
+async def test_keys_that_cannot_be_had_are_not_the_askers_fault(
+    serve: Serve, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = Starlette(routes=[AppRoute("/large", lambda _: Response(b" " * 2_000_000))])
+    token = jwt.encode({"sub": "a"}, Ed25519PrivateKey.generate(), "EdDSA")
+    async with serving(large) as url:
+        for path in ("large", "missing"):
+            tailrace = Clocked(clock, jwt_keys=f"{url}/{path}", jwt_audience="me")
+            async with serve(tailrace) as served:
+                headers = {"Authorization": f"Bearer {token}"}
+                response = await served.http.get(OURS, headers=headers)
+                assert told(response) == (503, "keys_unavailable")
+                assert response.headers["retry-after"]
+    assert "longer than" in caplog.text
+    assert "answered 404" in caplog.text
 
 
 async def test_the_client_shows_its_token_on_every_request(guarded: Served) -> None:
@@ -608,9 +736,6 @@ async def test_a_client_renews_its_token_and_loses_nothing(
 
 
 async def test_under_a_prefix_the_gate_is_the_same(clock: FakeClock) -> None:
-    from starlette.applications import Starlette
-    from starlette.routing import Mount
-
     tailrace = Clocked(clock)
     async with tailrace, serving(Starlette(routes=[Mount("/live", tailrace.asgi())])) as url:
         await started(tailrace.log, "X1", "w")

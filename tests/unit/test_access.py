@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tailrace.access import LOOK_S, Access, Asking
 from tailrace.auth import EVERYWHERE, ROLES, Identity
@@ -80,6 +82,20 @@ async def test_what_is_almost_a_key_opens_nothing(access: Access) -> None:
     ):
         with pytest.raises(TokenInvalid):
             await access.bearer(wrong)
+
+
+@given(st.text(max_size=200), st.sampled_from(["", "tlr_", "tlr_000000000000_", "eyJ", "a.b."]))
+async def test_no_text_opens_anything_or_breaks_something(text: str, before: str) -> None:
+    async with MemoryLog() as log:
+        settings = Settings(store="memory:", jwt_keys="/nonexistent", jwt_audience="me")
+        access = Access(settings, FakeClock(), log.facts)
+        token = f"{before}{text}".encode("latin-1", "replace").decode("latin-1")
+        with pytest.raises(TokenInvalid):
+            await access.bearer(token)
+        with pytest.raises(TicketInvalid):
+            await access.ticket(token)
+        with pytest.raises(TokenExpired):
+            await access.session(token)
 
 
 async def test_a_key_ends_at_its_time_and_that_is_said(access: Access, clock: FakeClock) -> None:

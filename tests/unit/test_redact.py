@@ -36,6 +36,7 @@ SECRETS = [
     ("github", f"x={'gho_' + 'a' * 36}", "gho_" + "a" * 36),
     ("github", f"{'ghs_' + 'a' * 36}", "ghs_" + "a" * 36),
     ("github", "github_pat_11ABCDEFG0abcdefghijkl_mnop", "github_pat_11ABCDEFG0abcdefghijkl_mnop"),
+    ("tailrace", f"--token tlr_0123456789ab_{'aB-_' * 11}", f"tlr_0123456789ab_{'aB-_' * 11}"),
     ("slack", "use xoxb-123456789012-abcDEF now", "xoxb-123456789012-abcDEF"),
     ("api-key", f"key {OPENAI}", OPENAI),
     ("api-key", "sk-ant-api03-abc_DEF-ghiJKLmno", "sk-ant-api03-abc_DEF-ghiJKLmno"),

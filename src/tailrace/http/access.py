@@ -24,6 +24,7 @@ from tailrace.auth import EVERYWHERE, Identity, Right, Verdict, decide, decide_s
 from tailrace.errors import (
     ExecutionNotFound,
     Forbidden,
+    InvalidRequest,
     TailraceError,
     TokenInvalid,
     Unauthenticated,
@@ -151,6 +152,8 @@ class Gate:
         send = protected(send, path, self.origins.headers(headers.get("origin")))
         ticket = _take_ticket(scope)
         try:
+            if not path.isprintable():
+                raise InvalidRequest("The path holds what nobody can print")
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                 answer = self.origins.preflight(headers.get("origin", ""))
                 return await answer(scope, receive, send)

@@ -143,8 +143,8 @@ class LocalOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] == "http":
-            name = host_name(Headers(scope=scope).get("host", ""))
-            if not is_loopback(name):
+            host = Headers(scope=scope).get("host")
+            if host is not None and not is_loopback(name := host_name(host)):  # browsers send one
                 return await problem(WrongHost(f"There is no {name!r} here"))(scope, receive, send)
         return await self.app(scope, receive, send)
 

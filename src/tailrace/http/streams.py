@@ -219,6 +219,8 @@ async def _deliver(
     """Replay and live, one loop: what follows the position, else wait. Returns the goodbye."""
     frames = words.writer(chunked=False)
     while True:
+        if (why := watcher.barred) is not None:
+            return words.closing(why)
         batch = await watcher.read()
         if batch.gap:
             await write(send, words.control(batch.gap))

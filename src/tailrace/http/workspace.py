@@ -109,6 +109,8 @@ class _Stream:
     async def deliver(self) -> None:
         """Replay and live, one loop, to the end: its own, or the connection's."""
         while True:
+            if (why := self.watcher.barred) is not None:
+                return await write(self.send, self.words.closing(why), more=False)
             piece = await self.watcher.read()
             for execution_id, gap in self.watcher.gaps():
                 await write(self.send, self.words.control(gap, execution_id))

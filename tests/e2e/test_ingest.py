@@ -80,7 +80,7 @@ def ts_reporter(tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="session")
 def sh_reporter() -> Command:
     needs("curl", "openssl")
-    return ["sh", INGEST / "report.sh"]
+    return ["sh", INGEST / "report.sh", INGEST]
 
 
 def new_job(url: str) -> dict[str, str]:

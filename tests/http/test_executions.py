@@ -215,6 +215,8 @@ async def test_openapi_has_every_route(served: Served) -> None:
         "/api/v1/workloads",
         "/api/v1/workloads/{execution_id}/logs",
         "/api/v1/workspaces/{workspace}/stream",
+        "/api/v1/workspaces/{workspace}/jobs",
+        "/api/v1/jobs/progress",
         "/api/v1/catalog",
         "/api/v1/probe",
         "/healthz",

@@ -1,6 +1,10 @@
 #!/bin/sh
-# A reporter for shell scripts: curl and openssl. It counts this machine's words, in two nodes, and
-# reports that to a Tailrace server as it goes. The environment is that of reporter.go.
+# A reporter for shell scripts: curl and openssl.
+#
+#   sh report.sh [FOLDER]
+#
+# It counts the words in a folder's files, in two nodes, and reports that to a Tailrace server as it
+# goes. The environment is that of reporter.go.
 #
 # Each batch has a number and is repeated with that number until it is answered: one that had
 # arrived is a duplicate for the server. (The token is an argument of openssl for a moment: on a
@@ -59,11 +63,12 @@ else
 fi
 echo "$job"
 
+folder=${1:-.}
 report node.started list
-files=$(find /etc -maxdepth 1 -type f -readable 2>/dev/null | wc -l | tr -d ' ')
+files=$(find "$folder" -maxdepth 1 -type f | wc -l | tr -d ' ')
 report node.completed list "{\"output\":{\"files\":$files}}"
 report node.started count
-words=$(find /etc -maxdepth 1 -type f -readable -exec cat {} + 2>/dev/null | wc -w | tr -d ' ')
+words=$(find "$folder" -maxdepth 1 -type f -exec cat {} + | wc -w | tr -d ' ')
 report log.line count "{\"line\":\"$words words in $files files\",\"source\":\"sh\"}"
 report node.completed count "{\"output\":{\"words\":$words}}"
 report execution.completed "" "{\"output\":{\"files\":$files,\"words\":$words}}"

@@ -122,8 +122,10 @@ class Ingest:
             try:
                 if not known.fold.state.head:
                     await self._catch_up(known)
-                self._check_owner(known, workspace, batch)
                 taken = await self._take(workspace, known, batch, producer)
+            except ExecutionNotFound:
+                known.fold = _empty(execution_id)  # it was removed, if it was ever there
+                raise
             finally:
                 if not known.fold.state.head:  # what does not exist takes nobody's place
                     self._known.pop(execution_id, None)
@@ -135,8 +137,7 @@ class Ingest:
         if known is None:
             while len(self._known) >= KNOWN_MAX:
                 self._known.popitem(last=False)
-            state = ExecutionState(id=execution_id)
-            known = self._known[execution_id] = _Known(_Fold(state))
+            known = self._known[execution_id] = _Known(_empty(execution_id))
         self._known.move_to_end(execution_id)
         return known
 
@@ -162,19 +163,24 @@ class Ingest:
         """Check and append, again and again while others append in between."""
         if producer is None:
             await self._catch_up(known)
+            self._check_owner(known, workspace, batch)
             if known.fold.state.ended:
                 raise LogSealed(f"{known.fold.state.id} has ended: {known.fold.state.status}")
             return _taken(known)
         for _ in range(TRIES_MAX):
+            self._check_owner(known, workspace, batch)  # each time: it may have come into being
             moved = known.fold.copy()
             try:
                 drafts = await self._checked(workspace, moved, batch)
                 appended = await self._append(known.fold.state, moved.state, drafts, producer)
             except (PositionConflict, ExecutionExists):
-                await self._catch_up(known)
+                if not await self._catch_up(known):  # then it is another log of that id by now
+                    known.fold = _empty(known.fold.state.id)
+                    await self._catch_up(known)
             except (IllegalTransition, AttemptFenced) as refusal:
-                if not await self._catch_up(known):
-                    return await self._repeated(known, producer, refusal)
+                current = not await self._catch_up(known)
+                if current and (taken := await self._repeated(known, producer, refusal)):
+                    return taken
             else:
                 if appended.duplicate:
                     await self._catch_up(known)
@@ -245,15 +251,24 @@ class Ingest:
         )
         return await self._log.create(made, drafts, producer=by)
 
-    async def _repeated(self, known: _Known, producer: Producer, refusal: ConflictError) -> Taken:
-        """What cannot follow may be there already: the log knows. Raises what stands."""
+    async def _repeated(
+        self, known: _Known, producer: Producer, refusal: ConflictError
+    ) -> Taken | None:
+        """What cannot follow may be there already: the log knows. Raises what stands.
+
+        None: the log is not the one that was folded; look again.
+        """
         state = known.fold.state
         if not state.head:
             raise refusal
         try:
             appended = await self._log.append(state.id, _NOTHING, expected=-1, producer=producer)
-        except PositionConflict:
-            raise refusal from None
+        except PositionConflict as conflict:
+            if conflict.details["head"] == state.head:
+                raise refusal from None
+            known.fold = _empty(state.id)
+            await self._catch_up(known)
+            return None
         return _taken(known, appended)
 
     async def _catch_up(self, known: _Known) -> bool:
@@ -283,6 +298,10 @@ class Ingest:
     def _lease_end(self, state: ExecutionState) -> str:
         # A quarter more than promised: so long it may be since the lease was extended.
         return rfc3339(self._clock.now() + timedelta(milliseconds=(state.lease_ms or 0) * 1.25))
+
+
+def _empty(execution_id: str) -> _Fold:
+    return _Fold(ExecutionState(id=execution_id))
 
 
 def _absent(execution_id: str) -> ExecutionNotFound:

@@ -15,7 +15,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -36,6 +36,7 @@ from tailrace.reported import NODE_NAME, PRODUCER_NAME, Batch, Report
 from tailrace.runtime import Runtime
 
 SIGNATURE_MAX_AGE_S = 300  # and as much in the future: clocks differ, requests wait in queues
+_GOOD_S = SIGNATURE_MAX_AGE_S + 1  # a second more, for what is rounded
 VERSION = "v1"
 _TIME = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")
 _JOB, _SEEN = "job", "signature"  # kinds of facts
@@ -201,7 +202,7 @@ class Jobs:
     async def _seen(self, job: str, timestamp: str, signature: str) -> bool:
         """Whether this very request was here before; it is remembered for as long as it is good."""
         now = rfc3339(self._clock.now())
-        end = self._clock.now() + timedelta(seconds=2 * SIGNATURE_MAX_AGE_S)
+        end = datetime.fromtimestamp(float(timestamp), UTC) + timedelta(seconds=_GOOD_S)
         key = f"{job}/{timestamp}/{signature}"
         return not await self._facts.put(_SEEN, key, "", now=now, until=rfc3339(end), new=True)
 

@@ -184,7 +184,7 @@ class ExecutionState:
         if event.type == "execution.queued":
             self.id, self.queued_at = event.execution_id, event.ts
             self.kind, self.flow = data.get("kind", ""), data.get("flow", "")
-            self.workspace, self.input = data.get("workspace", ""), data.get("input")
+            self.workspace, self.input = data.get("workspace", "default"), data.get("input")
             self.graph, self.lease_ms = data.get("graph"), data.get("lease_ms")
         elif started:
             self.started_at, self.attempt = self.started_at or event.ts, event.attempt

@@ -80,7 +80,7 @@ def ts_reporter(tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="session")
 def sh_reporter() -> Command:
     needs("curl", "openssl")
-    return ["sh", INGEST / "report.sh"]
+    return ["sh", INGEST / "report.sh", INGEST]
 
 
 def new_job(url: str) -> dict[str, str]:
@@ -268,6 +268,18 @@ def test_an_execution_moves_to_another_store_as_a_file(shell: Shell) -> None:
     assert copied.stdout == "copy-1 completed\n"
     listed = shell.run("ls", "--json", env=elsewhere).stdout.splitlines()
     assert [json.loads(row)["execution_id"] for row in listed] == ["copy-1", execution_id]
+
+
+def test_the_log_of_a_command_moves_too(shell: Shell) -> None:
+    command = shell.start("exec", "--", "sh", "-c", "seq 300; echo bad >&2; exit 3")
+    execution_id = shell.started_id(command)
+    command.communicate()
+    out = shell.run("export", execution_id).stdout
+    elsewhere = {"TAILRACE_STORE": f"sqlite:///{shell.folder / 'other.db'}"}
+    put = shell.run("import", "-", env=elsewhere, input=out)
+    assert (put.stdout, put.stderr) == (f"{execution_id} failed\n", "")
+    assert shell.run("export", execution_id, env=elsewhere).stdout == out
+    assert out.count('"type":"log.line"') == 301
 
 
 def test_a_file_that_is_cut_short_is_refused_whole(shell: Shell) -> None:

@@ -218,6 +218,8 @@ async def test_openapi_has_every_route(served: Served) -> None:
         f"{one}/tickets",
         "/api/v1/workspaces/{workspace}/tickets",
         "/api/v1/session",
+        "/api/v1/workspaces/{workspace}/jobs",
+        "/api/v1/jobs/progress",
         "/api/v1/catalog",
         "/api/v1/probe",
         "/api/v1/jobs/progress",

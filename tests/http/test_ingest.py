@@ -439,6 +439,13 @@ async def test_a_batch_that_is_too_large_is_refused(served: Served) -> None:
     assert await engine.refused(line("x" * 100_000)) == (413, "payload_too_large")
 
 
+async def test_an_engine_that_goes_silent_is_lost_before_those_who_watch(serve: Serve) -> None:
+    async with serve(lease_s=0.1) as served:
+        made = await served.http.post(JOBS, json={"flow": "import", "lease_ms": 1})
+        frames = await served.frames(made.json()["execution_id"])
+        assert [event.type for _, event in frames[1:]] == ["execution.queued", "execution.lost"]
+
+
 # --- jobs ---------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from tailrace.jobs import Job, Jobs, Progress, Told, batch_of, report_of, sign
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
 from tailrace.log.sqlite import SqliteLog
+from tailrace.redact import Redactor
 from tailrace.reported import Batch, Report
 from tailrace.runtime import Runtime
 from tailrace.testing import FakeClock
@@ -47,8 +48,12 @@ def batch(seq: int, *reports: Report, producer: str = "e", attempt: int = 1) -> 
     return Batch(producer=producer, producer_seq=seq, attempt=attempt, events=list(reports))
 
 
+REDACTOR = Redactor()  # making one takes longer than most of what is tested here
+
+
 def on(log: EventLog, clock: FakeClock, **given: Any) -> Runtime:
-    return Runtime(Settings(store="memory:", **given), log=log, clock=clock)
+    settings = Settings(store="memory:", **given)
+    return Runtime(settings, log=log, clock=clock, redactor=REDACTOR)
 
 
 @pytest.fixture
@@ -412,7 +417,50 @@ async def says_no_at_most(bodies: list[dict[str, Any]]) -> None:
             await restore(copy, parse(lines))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(bodies=st.lists(BODIES, min_size=1, max_size=6))
 def test_whatever_is_signed_is_taken_or_refused(bodies: list[dict[str, Any]]) -> None:
     anyio.run(says_no_at_most, bodies)
+
+
+# --- ids that come and go -----------------------------------------------------------------------
+
+
+class Gone(MemoryLog):
+    """A log that forgets executions, as a retention does."""
+
+    def remove_all(self) -> None:
+        self._logs.clear()
+
+
+async def test_an_id_that_was_removed_can_be_announced_again(clock: FakeClock) -> None:
+    log = Gone()
+    async with on(log, clock) as runtime:
+        taking = Ingest(runtime)
+        await taking.take(WS, "X", batch(1, QUEUED, STARTED, line("a")))
+        log.remove_all()
+        with pytest.raises(ExecutionNotFound):
+            await taking.take(WS, "X", batch(2, line("b")))
+        taken = await taking.take(WS, "X", batch(1, QUEUED, STARTED))
+        assert (taken.last, taken.duplicate) == (2, False)
+        log.remove_all()
+        await Ingest(runtime).take(WS, "X", batch(1, QUEUED))  # another process announces it
+        assert (await taking.take(WS, "X", batch(2, STARTED))).last == 2
+
+
+async def test_an_id_that_another_process_takes_meanwhile_is_not_written_to(
+    pair: tuple[Runtime, Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the creation: the other's execution is not this engine's."""
+    mine, other = pair
+    create = mine.log.create
+
+    async def late(*given: Any, **named: Any) -> Any:
+        queued = Report(type="execution.queued", data={"flow": "theirs"})
+        await Ingest(other).take("theirs", "X", batch(1, queued))
+        return await create(*given, **named)
+
+    monkeypatch.setattr(mine.log, "create", late)
+    with pytest.raises(ExecutionNotFound):
+        await Ingest(mine).take(WS, "X", batch(1, QUEUED, STARTED))
+    assert await types(mine) == ["execution.queued"]

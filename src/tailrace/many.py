@@ -103,7 +103,13 @@ class ManyWatcher:
     # --- beginning ------------------------------------------------------------------------------
 
     async def open(self, asked: Many | None) -> None:
-        """Stand at a position, or before what has not ended yet. Raises StoreError."""
+        """Stand at a position, or before what has not ended yet.
+
+        Raises InvalidPosition for one of some logs, not all, and StoreError.
+        """
+        if asked is not None and any(number > asked.upto for number in asked.logs):
+            # Such a log would be opened twice: as one of these, and as a new one.
+            raise InvalidPosition("That is a position in logs that were named, not in all")
         log = self._hub.log
         newest = await log.entries(self._workspace, limit=1)
         top = newest[0].number if newest else 0

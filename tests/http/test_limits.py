@@ -139,6 +139,15 @@ async def test_a_stream_that_ends_by_itself_gives_its_place_back(five: Served) -
     assert places(five) == 0
 
 
+async def test_a_request_pipelined_behind_a_stream_does_not_keep_it(five: Served) -> None:
+    for number in range(1, 4):
+        raw = await connect(five)
+        raw.writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * number)
+        await raw.head()
+        raw.kill()
+        await until(lambda: five.tailrace.hub.watching == places(five) == 0)
+
+
 @BOTH_WAYS
 async def test_a_refusal_holds_no_place(five: Served) -> None:
     for path in (f"{STREAM}?after=x", f"{BASE}/NOPE/stream", f"{STREAM}?events=no.such"):

@@ -5,6 +5,7 @@ The law of this file: parse, call the runtime, render. No rule of the domain liv
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -61,7 +62,8 @@ class Problem(BaseModel):
 def links(request: Request, workspace: str, execution_id: str) -> dict[str, str]:
     """Where everything of an execution is, under whatever prefix this app is mounted."""
     root = request.scope.get("root_path", "")
-    base = f"{root}/api/v1/workspaces/{workspace}/executions/{execution_id}"
+    # Quoted: a workspace may have any name, and these go into headers, too.
+    base = f"{root}/api/v1/workspaces/{quote(workspace, safe='')}/executions/{execution_id}"
     return {
         "self": base,
         "stream": f"{base}/stream",

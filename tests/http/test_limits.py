@@ -210,7 +210,7 @@ async def test_a_flows_own_stream_takes_a_place_before_its_work_begins(serve: Se
             refused = await served.http.post("/ticks")
             assert refused.json()["code"] == "too_many_streams"
             assert len(await served.tailrace.entries()) == 1
-        await until(lambda: places(served) == 0)
+        await until(lambda: places(served) == served.tailrace.hub.watching == 0)
 
 
 async def test_a_workspace_with_all_the_executions_it_may_have(serve: Serve) -> None:

@@ -126,7 +126,7 @@ class ManyWatcher:
 
         With none asked for: at the beginning of those named, or of what has not ended yet.
         Raises ExecutionNotFound for one that is not of this workspace, InvalidRequest for too
-        many, StoreError.
+        many, InvalidPosition for one of some logs where all are asked for, StoreError.
         """
         if execution_ids:
             await self._open_named(await self._entries(execution_ids), asked)
@@ -144,6 +144,9 @@ class ManyWatcher:
         return entries
 
     async def _open_workspace(self, asked: Many | None) -> None:
+        if asked is not None and any(number > asked.upto for number in asked.logs):
+            # Such a log would be opened twice: as one of these, and as a new one.
+            raise InvalidPosition("That is a position in logs that were named, not in all")
         log = self._hub.log
         last = await log.entries(self._workspace, limit=1)
         top = self._top = last[0].number if last else 0

@@ -139,6 +139,15 @@ async def test_a_stream_that_ends_by_itself_gives_its_place_back(five: Served) -
     assert places(five) == 0
 
 
+async def test_a_request_pipelined_behind_a_stream_does_not_keep_it(five: Served) -> None:
+    for number in range(1, 4):
+        raw = await connect(five)
+        raw.writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * number)
+        await raw.head()
+        raw.kill()
+        await until(lambda: five.tailrace.hub.watching == places(five) == 0)
+
+
 @BOTH_WAYS
 async def test_a_refusal_holds_no_place(five: Served) -> None:
     for path in (f"{STREAM}?after=x", f"{BASE}/NOPE/stream", f"{STREAM}?events=no.such"):
@@ -201,7 +210,7 @@ async def test_a_flows_own_stream_takes_a_place_before_its_work_begins(serve: Se
             refused = await served.http.post("/ticks")
             assert refused.json()["code"] == "too_many_streams"
             assert len(await served.tailrace.entries()) == 1
-        await until(lambda: places(served) == 0)
+        await until(lambda: places(served) == served.tailrace.hub.watching == 0)
 
 
 async def test_a_workspace_with_all_the_executions_it_may_have(serve: Serve) -> None:

@@ -7,9 +7,10 @@ to it than uvicorn's own hand-over to WebSockets does (`handle_websocket_upgrade
 unless a middleware of that app rewrites response bodies: a stream's would pass it by.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tailrace.http.direct import EXTENSION, Direct
 from tailrace.http.stalls import TRANSPORT
@@ -27,6 +28,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     _head_bytes = 0  # of a head that has begun and is not whole
     _in_head = True
+    _unanswered: Sequence[RequestResponseCycle] = ()  # pipelined, but for the newest
 
     def data_received(self, data: bytes) -> None:
         """Take what came. If it all was of one head, that must not go on for ever."""
@@ -47,7 +49,20 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._in_head = False
+        before = cast(RequestResponseCycle | None, self.cycle)
         super().on_headers_complete()
+        if before is not None and before is not self.cycle and not before.response_complete:
+            self._unanswered = [*(c for c in self._unanswered if not c.response_complete), before]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over: said to every request, where uvicorn says it to the newest alone.
+
+        Who pipelines a second request behind a stream and leaves would else leave the stream.
+        """
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        super().connection_lost(exc)
 
     def hand_over(self, stream: Direct) -> bool:
         """Give the connection, after its response's head, to a stream; False if it cannot be."""

@@ -6,6 +6,7 @@ after it, the terminal event says so. A client that leaves cancels, unless the f
 """
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -89,15 +90,17 @@ class TriggerEndpoint:
         """Wait for the end; the output, or a list of all values, as JSON."""
         items: list[Any] = []
         size = 0
-        async for event in run.follow():
-            if event.type == "output.item":
-                items.append(event.data["value"])
-                size += len(to_json(event.data["value"]))
-            if len(items) > COLLECT_MAX_ITEMS or size > COLLECT_MAX_BYTES:
-                await run.cancel(by="tailrace", reason="too much to collect for one answer")
-                hint = "Ask for it as a stream: Accept: text/event-stream."
-                words = f"{self.flow.name} gives more than one answer holds"
-                return problem(PayloadTooLarge(words, hint=hint))
+        # Closed: a generator that is left half-way keeps its watcher until memory is collected.
+        async with aclosing(run.follow()) as events:
+            async for event in events:
+                if event.type == "output.item":
+                    items.append(event.data["value"])
+                    size += len(to_json(event.data["value"]))
+                if len(items) > COLLECT_MAX_ITEMS or size > COLLECT_MAX_BYTES:
+                    await run.cancel(by="tailrace", reason="too much to collect for one answer")
+                    hint = "Ask for it as a stream: Accept: text/event-stream."
+                    words = f"{self.flow.name} gives more than one answer holds"
+                    return problem(PayloadTooLarge(words, hint=hint))
         state = await run.wait()
         try:
             state.raise_for_end()
@@ -109,9 +112,10 @@ class TriggerEndpoint:
     async def _failed_early(self, run: Run) -> Response | None:
         """Wait for the first value; an end without one is a status, not a stream."""
         with anyio.move_on_after(FIRST_BYTE_S):
-            async for event in run.follow():
-                if event.type == "output.item":
-                    return None
+            async with aclosing(run.follow()) as events:
+                async for event in events:
+                    if event.type == "output.item":
+                        return None
             state = await run.wait()
             try:
                 state.raise_for_end()

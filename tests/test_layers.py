@@ -43,6 +43,7 @@ LAYERS: dict[str, set[str]] = {
     "recorder": {"hub", "log.memory", "log.sqlite", "flow"},
     "voice": {"hub", "log.memory", "log.sqlite", "flow"},
     "ambient": {"hub", "log.memory", "log.sqlite", "flow"},
+    "journal": {"hub", "log.memory", "log.sqlite", "flow"},
     "invoke": {"hub", "log.memory", "log.sqlite", "flow", "recorder", "ambient"},
     "agent": {"hub", "log.memory", "log.sqlite"},
     "executor": {"hub", "agent", "log.memory", "log.sqlite"},  # hub and executor meet at the log

@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope, Send
 from tailrace.errors import InvalidRequest, PayloadTooLarge, ShuttingDown, TailraceError
 from tailrace.flow.build import Flow
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, NDJSON, Face, Words
+from tailrace.http.observe import NOTE, OBSERVER, Observer
 from tailrace.http.problems import problem
-from tailrace.http.streams import pump, stream_headers
+from tailrace.http.streams import noted, pump, stream_headers
 from tailrace.hub import Signal
 from tailrace.runtime import Run, Runtime
 
@@ -54,7 +55,7 @@ class TriggerEndpoint:
             else:
                 answer = await self._failed_early(run)
                 if answer is None:
-                    await self._stream(run, face, left, send)
+                    await self._stream(run, face, left, scope, send)
                 tasks.cancel_scope.cancel()
         if answer is not None:
             answer.headers["content-location"] = self._location(run)
@@ -102,9 +103,15 @@ class TriggerEndpoint:
                 return problem(error)
         return None
 
-    async def _stream(self, run: Run, face: Face, left: anyio.Event, send: Send) -> None:
+    async def _stream(
+        self, run: Run, face: Face, left: anyio.Event, scope: Scope, send: Send
+    ) -> None:
         async with self.runtime.hub.watch(run.id) as watcher:
             words = Words(self.runtime, face, run.id)
+            observer: Observer | None = scope.get(OBSERVER)
+            if observer is not None:
+                scope[NOTE] = note = observer.stream(scope, "trigger", run.id)
+                send = noted(note, watcher, send, resumes=False)
 
             async def leave() -> None:
                 await left.wait()

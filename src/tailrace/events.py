@@ -87,6 +87,9 @@ class ExecutionQueued(Payload, type="execution.queued"):
         default=None, description="JSON Schema of an agent's or task's output; text without one."
     )
     deadline_ms: int | None = Field(default=None, description="The time it may take in all.")
+    traceparent: str | None = Field(
+        default=None, description="The trace that started it (W3C Trace Context)."
+    )
     ephemeral: bool = Field(default=False, description="It is removed soon after its end.")
 
 

@@ -304,11 +304,13 @@ class Runtime:
         idempotency_key: str | None = None,
         deadline_ms: int | None = None,
         ephemeral: bool = False,
+        traceparent: str | None = None,
     ) -> Run:
         """Start a flow, an agent or a task and return at once; its first event is in the log.
 
         With an idempotency key, repeating the call gives the first call's execution. An ephemeral
-        one is removed soon after its end (the setting `ephemeral_s`).
+        one is removed soon after its end (the setting `ephemeral_s`). `traceparent` is the trace
+        that it belongs to (W3C Trace Context).
         Raises FlowNotFound, InvalidInput, IdempotencyConflict, Overloaded, StoreError.
         """
         found = self._flow(flow) if isinstance(flow, str) else flow
@@ -320,6 +322,7 @@ class Runtime:
             input=to_jsonable_python(arguments, fallback=repr),
             deadline_ms=deadline_ms or _deadline_ms(found),
             **({"ephemeral": True} if ephemeral else {}),
+            **({"traceparent": traceparent} if traceparent else {}),
             **_described(found),
         )
         work = found.work if isinstance(found, Agent) else partial(flow_work, found)

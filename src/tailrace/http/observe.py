@@ -102,7 +102,10 @@ class Observer:
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_TRACE = re.compile(r"(?!0{32})[0-9a-f]{32}")
+# W3C Trace Context: version, trace, span and flags; a later version may say more after them.
+_TRACE = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-|$)"
+)
 _INGEST = ("/jobs/progress", "/{execution_id}/events")
 
 
@@ -195,11 +198,15 @@ class StreamNote:
         self._observer.runtime.metrics.count(metric, *labels)
 
 
-def trace_id(scope: Scope) -> str | None:
-    """The trace that a request is of, if it says so (W3C Trace Context)."""
+def traceparent(scope: Scope) -> str | None:
+    """What a request says of the trace that it is of; what is malformed says nothing."""
     for name, value in scope["headers"]:
-        if name == b"traceparent":
-            parts = value.decode("latin-1").split("-")
-            if len(parts) >= 4 and _TRACE.fullmatch(parts[1]):
-                return str(parts[1])
+        if name == b"traceparent" and _TRACE.match(text := value.decode("latin-1")):
+            return str(text[:55])
     return None
+
+
+def trace_id(scope: Scope) -> str | None:
+    """The id of that trace."""
+    found = traceparent(scope)
+    return found.split("-")[1] if found else None

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from tailrace.errors import InvalidRequest, PayloadTooLarge, ShuttingDown, TailraceError
 from tailrace.flow.build import Flow
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, NDJSON, Face, Words
-from tailrace.http.observe import NOTE, OBSERVER, Observer
+from tailrace.http.observe import NOTE, OBSERVER, Observer, traceparent
 from tailrace.http.problems import problem
 from tailrace.http.streams import noted, pump, stream_headers
 from tailrace.hub import Signal
@@ -43,7 +43,7 @@ class TriggerEndpoint:
         given = await _input(request)
         if self.runtime.hub.closing:
             raise ShuttingDown
-        run = await self.runtime.start(self.flow, given)
+        run = await self.runtime.start(self.flow, given, traceparent=traceparent(scope))
         left = anyio.Event()
         answer: Response | None
         async with anyio.create_task_group() as tasks:

@@ -69,6 +69,9 @@ def targets(bench: Bench) -> list[Target]:
     peers = [found for peer in PYTHON_PEERS if (found := got("many", peer, rate)) is not None]
     own_append = _appended(bench, "tailrace", writers=64, batch=1, durability="os")
     catchup = [float(row["events_per_s"]) for row in bench.rows if row["scenario"] == "catchup"]
+    loaded_first = max(
+        (float(row["p95_ms"]) for row in bench.rows if row["scenario"] == "first"), default=None
+    )
     slow = {
         row["stalled_percent"]: float(row["p99_ratio"])
         for row in bench.rows
@@ -100,6 +103,8 @@ def targets(bench: Bench) -> list[Target]:
         Target("memory of an idle watcher", got("idle", "tailrace", "kb_per_watcher"),
                10, False, "kB"),
         Target("5,000 connects, all streaming", got("storm", "tailrace", "seconds"), 3, False, "s"),
+        Target("first event while 1,000,000 a second are delivered, p95 (issue 5)",
+               loaded_first, 2000, False, "ms"),
         Target("a node that does nothing, with SQLite (issue 4)",
                got("overhead", "tailrace", "us_per_node"), 200, False, "µs"),
         Target("p99 of fast watchers with 10 % stalled, against none stalled",

@@ -37,6 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "seek": {"log.memory", "log.sqlite", "flow"},
     "hub": {"log.memory", "log.sqlite", "flow"},
     "many": {"log.memory", "log.sqlite", "flow", "sse"},
+    "following": {"log.memory", "log.sqlite", "flow", "sse"},
     "retention": {"log.memory", "log.sqlite", "flow", "sse"},
     "endings": {"hub", "flow", "log.base", "log.memory", "log.sqlite", "sse"},
     "intake": {"hub", "log.memory", "log.sqlite", "flow", "seek"},

@@ -276,7 +276,8 @@ static void first(int count, int port, const char *path) {
       }
     close(fd);
   }
-  printf("{\"count\":%d,\"p50_ms\":%.3f,\"p99_ms\":%.3f}\n", good, quantile(histogram, .5), quantile(histogram, .99));
+  printf("{\"count\":%d,\"p50_ms\":%.3f,\"p95_ms\":%.3f,\"p99_ms\":%.3f}\n", good, quantile(histogram, .5),
+    quantile(histogram, .95), quantile(histogram, .99));
 }
 
 static void close_all(void) {

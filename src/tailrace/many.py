@@ -10,13 +10,14 @@ the order of their numbers: late, never lost.
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from tailrace.clock import rfc3339
-from tailrace.errors import ExecutionNotFound, InvalidPosition
+from tailrace.errors import ExecutionNotFound, InvalidPosition, InvalidRequest
 from tailrace.events import StreamGap
 from tailrace.hub import Batch, Hub, Note, Position, Signal, Watcher
 from tailrace.log.base import Entry
@@ -63,14 +64,14 @@ class ManyWatcher:
     """A position in many logs; close it when done. Read from one task."""
 
     def __init__(
-        self, hub: Hub, workspace: str, *, begin: Begin | None = None, lifetime_s: float
+        self, hub: Hub, workspace: str, *, begin: Begin | None = None, lifetime_s: float = math.inf
     ) -> None:
         self._hub, self._workspace, self._begin = hub, workspace, begin
         self._watchers: dict[int, Watcher] = {}
         self._fresh: dict[int, None] = {}  # those with something to read, in turn
         self._coming: list[Entry] = []  # new logs that were told of and are not open yet
         self._gaps: list[tuple[str, StreamGap]] = []  # to be said: of which log, and what
-        self._upto = 0
+        self._upto = self._top = 0
         self._fixed = False  # the logs were named: no others come
         self._stop: Callable[[], None] | None = None
         self._woken = asyncio.Event()
@@ -100,6 +101,12 @@ class ManyWatcher:
         """Whether nothing can come any more."""
         return self._fixed and not self._watchers
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing is left of what there was when it began, or there is no room for it."""
+        all_open = self._fixed or self._stop is None or self._upto >= self._top
+        return all_open and not (self._fresh or self._coming)
+
     def position(self, without: int | None = None) -> str:
         """The position now; `without` one of the logs."""
         parts = [
@@ -111,33 +118,53 @@ class ManyWatcher:
 
     # --- beginning ------------------------------------------------------------------------------
 
-    async def open(self, asked: Many | None) -> None:
-        """Stand at a position, or before what has not ended yet. Raises StoreError."""
+    async def start(self, execution_ids: Sequence[str], asked: Many | None) -> None:
+        """Stand at a position in these logs, or in all of the workspace.
+
+        With none asked for: at the beginning of those named, or of what has not ended yet.
+        Raises ExecutionNotFound for one that is not of this workspace, InvalidRequest for too
+        many, StoreError.
+        """
+        if execution_ids:
+            await self._open_named(await self._entries(execution_ids), asked)
+        else:
+            await self._open_workspace(asked)
+
+    async def _entries(self, execution_ids: Sequence[str]) -> list[Entry]:
+        if len(execution_ids) > AT_ONCE:
+            raise InvalidRequest(f"A stream names at most {AT_ONCE} executions")
+        log, names = self._hub.log, dict.fromkeys(execution_ids)
+        entries = [await log.entry(name) for name in names]
+        for entry in entries:
+            if entry.workspace != self._workspace:
+                raise ExecutionNotFound(f"There is no execution {entry.execution_id!r} here")
+        return entries
+
+    async def _open_workspace(self, asked: Many | None) -> None:
         log = self._hub.log
+        newest = await log.entries(self._workspace, limit=1)
+        top = self._top = newest[0].number if newest else 0
         entries = await log.unfinished(self._workspace)
         if asked is None:
-            last = await log.entries(self._workspace, limit=1)
-            top = last[0].number if last else 0
             wanted = [entry for entry in entries if entry.number <= top][:AT_ONCE]
             # Where there are more, they come as new ones do.
             self._upto = top if len(wanted) < AT_ONCE else wanted[-1].number
             await self._open_all(wanted, {})
         else:
-            newest = await log.newest()  # of all that ever were: the last ones may be removed
-            if asked.upto > newest:
-                self._gaps.append(("", StreamGap(from_=newest + 1, to=asked.upto, cause="lost")))
-            self._upto = min(asked.upto, newest)
+            ever = await log.newest()  # of all that there were: the last ones may be removed
+            if asked.upto > ever:
+                self._gaps.append(("", StreamGap(from_=ever + 1, to=asked.upto, cause="lost")))
+            self._upto = min(asked.upto, ever)
             await self._miss_removed(asked)
-            await self._open_all(await self._named(asked, entries), asked.logs)
+            await self._open_all(await self._asked_for(asked, entries), asked.logs)
         self._go_on()
 
-    async def open_some(self, entries: Sequence[Entry], asked: Many | None) -> None:
-        """Stand at a position in these logs and no others; from their beginning if it has none."""
+    async def _open_named(self, entries: Sequence[Entry], asked: Many | None) -> None:
         self._fixed = True
         left = [entry for entry in entries if asked is None or entry.number in asked.logs]
         await self._open_all(left, asked.logs if asked else {})
 
-    async def _named(self, asked: Many, entries: Sequence[Entry]) -> list[Entry]:
+    async def _asked_for(self, asked: Many, entries: Sequence[Entry]) -> list[Entry]:
         known = {entry.number: entry for entry in entries}
         missing = asked.logs.keys() - known.keys()
         if missing:  # they have ended since

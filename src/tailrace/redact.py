@@ -282,12 +282,12 @@ class Redactor:
         return not whole.endswith(_NO_SECRETS) and any(end in self._names for end in ends)
 
     def _snapshot(self) -> "_Snapshot":
-        rules = self._rules
-        if self._forms:
-            longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-            pattern = "(?a)" + "|".join(map(regex.escape, longest_first))
-            rules = (_compile(Rule("secret", pattern, tuple(longest_first))), *rules)
-        return _Snapshot(rules, self._names)
+        if not self._forms:
+            return _snapshot_of(self._rules, self._names)
+        longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
+        pattern = "(?a)" + "|".join(map(regex.escape, longest_first))
+        secrets = _compile(Rule("secret", pattern, tuple(longest_first)))
+        return _Snapshot((secrets, *self._rules), self._names)
 
     def _hooked(self, line: str) -> str:
         if not line:
@@ -531,6 +531,11 @@ class _Snapshot:
                     break
                 found.append(span)
         return found
+
+
+@lru_cache(maxsize=16)
+def _snapshot_of(rules: tuple[_Compiled, ...], names: frozenset[str]) -> _Snapshot:
+    return _Snapshot(rules, names)
 
 
 def _fold(text: bytes) -> bytes:

@@ -8,8 +8,6 @@ import base64
 import hashlib
 import logging
 from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
     Callable,
     Coroutine,
     Generator,
@@ -31,7 +29,6 @@ from tailrace import events
 from tailrace.agent import Agent
 from tailrace.ambient import LogHandler
 from tailrace.clock import Clock, SystemClock, rfc3339
-from tailrace.compact import compact
 from tailrace.errors import (
     ExecutionExists,
     FlowNotFound,
@@ -47,9 +44,10 @@ from tailrace.errors import (
 )
 from tailrace.events import Draft, Event, Record, draft
 from tailrace.executor import flow_work
-from tailrace.filters import Choice, chosen
+from tailrace.filters import Choice
 from tailrace.flow.build import Flow
-from tailrace.hub import Batch, Hub, Position, Signal
+from tailrace.following import Follow, FollowMany
+from tailrace.hub import Hub
 from tailrace.intake import Intake
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_after
 from tailrace.log.base import Entry, EventLog, Opening
@@ -57,7 +55,6 @@ from tailrace.metrics import Metrics, NoMetrics
 from tailrace.recorder import Recorder, Work, supervise
 from tailrace.redact import Redactor
 from tailrace.retention import EVERY_S, SOON_S, Retention
-from tailrace.seek import begin_of
 from tailrace.settings import Settings, sqlite_path
 from tailrace.workload import Command, command_work
 
@@ -79,69 +76,6 @@ def open_log(settings: Settings) -> EventLog:
     raise InvalidSetting(
         f"store: no store is called {settings.store!r}", hint="Use sqlite:///FILE or memory:."
     )
-
-
-class Follow:
-    """The events of an execution, to its end: an async iterator that knows its `position`."""
-
-    def __init__(
-        self,
-        hub: Hub,
-        execution_id: str,
-        after: str | int | None,
-        *,
-        live: bool,
-        choice: Choice,
-    ) -> None:
-        self._hub, self._execution_id, self._live = hub, execution_id, live
-        self._wanted, self._begin = chosen(choice), begin_of(choice, hub.clock.now())
-        self._compact = choice.get("compact")
-        self._asked = None if after is None else Position.parse(str(after))
-        self._events = self._run()
-        self.position: str | None = None if after is None else str(after)
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        return await anext(self._events)
-
-    async def aclose(self) -> None:
-        """Stop following; the execution goes on."""
-        await self._events.aclose()
-
-    async def _run(self) -> AsyncGenerator[Event, None]:
-        hub = self._hub
-        async with hub.watch(self._execution_id, self._asked, begin=self._begin) as watcher:
-            epoch = watcher.opening.entry.epoch
-            if watcher.opening.gap:
-                yield _control(watcher.opening.gap, self._execution_id)
-            if watcher.opening.nothing_left:
-                return
-            while True:
-                batch = await watcher.read()
-                if batch.gap:
-                    yield _control(batch.gap, self._execution_id)
-                for record in self._chosen(batch):
-                    self.position = f"{record.seq}@{epoch}"
-                    yield record.event()
-                if batch.records:
-                    self.position = f"{batch.last}@{epoch}"
-                if batch.ended:
-                    return
-                if not batch.records and not self._live:
-                    return
-                if not batch.records and await watcher.wait() is Signal.CLOSING:
-                    raise ShuttingDown
-
-    def _chosen(self, batch: Batch) -> Sequence[Record]:
-        wanted = self._wanted
-        records = [r for r in batch.records if wanted is None or wanted.chooses(r)]
-        return compact(records) if self._compact else records
-
-
-def _control(payload: events.Payload, execution_id: str) -> Event:
-    return Event(id=None, type=payload.type, execution_id=execution_id, data=payload.data())
 
 
 class Run:
@@ -459,6 +393,22 @@ class Runtime:
         process ends first.
         """
         return Follow(self.hub, execution_id, after, live=live, choice=choice)
+
+    def follow_many(
+        self,
+        *execution_ids: str,
+        workspace: str = "default",
+        after: str | None = None,
+        live: bool = True,
+        **choice: Unpack[Choice],
+    ) -> FollowMany:
+        """Follow many executions at once: these, or all of a workspace.
+
+        Of a workspace: those that run now, from their beginning, and each new one as it starts.
+        That never ends by itself; with executions named it ends with the last of them.
+        Raises as `follow` does.
+        """
+        return FollowMany(self.hub, workspace, execution_ids, after, live=live, choice=choice)
 
     async def view(self, execution_id: str) -> ExecutionState:
         """Fold an execution's log. Raises ExecutionNotFound."""

@@ -74,6 +74,7 @@ async def _everything(runtime: Runtime) -> AsyncIterator[Event]:
         ("s2_site", {"site": "http://127.0.0.1:9/", "updates": 1, "every_ms": 10}),
         ("orders", {}),
         ("answer", {}),
+        ("outline", {}),
     ):
         async for event in (await runtime.start(name, given)).follow():
             yield event
@@ -93,6 +94,7 @@ async def test_every_event_of_the_examples_fits_the_schema() -> None:
             seen.add(event.type)
     assert {"node.failed", "output.item", "log.line", "log.sealed", "execution.failed"} <= seen
     assert {"node.skipped", "llm.chunk", "tool.result", "custom.answer.given"} <= seen
+    assert {"structured.delta", "tool.call"} <= seen
 
 
 def test_the_schema_refuses_what_is_wrong() -> None:

@@ -9,7 +9,7 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from tailrace import Client, Event, SyncClient, Tailrace, errors, flow, node
+from tailrace import Client, Event, SyncClient, Tailrace, errors, flow, node, task
 from tailrace.clock import SystemClock
 from tailrace.testing.contract import begin, ended, line
 from tests.http.conftest import Serve, Served
@@ -274,3 +274,45 @@ async def test_the_blocking_client_says_a_lost_connection() -> None:
                 client.get("X1")
 
     await in_thread(work)
+
+
+async def test_many_are_followed_on_one_connection(served: Served) -> None:
+    log = served.tailrace.log
+    for name in ("X1", "X2"):
+        await begin(log, name)
+    async with Client(served.url) as client:
+        every = client.follow_many()
+        got = [(event.execution_id, event.id) for event in [await anext(every) for _ in range(2)]]
+        await begin(log, "X3")
+        event = await anext(every)
+        assert sorted([*got, (event.execution_id, event.id)]) == [("X1", 1), ("X2", 1), ("X3", 1)]
+        await every.aclose()
+        for name in ("X1", "X2", "X3"):
+            await log.append(name, [line(), ended()])
+        rest = client.follow_many(after=every.position, live=False)
+        seen = [(event.execution_id, event.id) async for event in rest]
+        assert sorted(seen) == [(name, n) for name in ("X1", "X2", "X3") for n in (2, 3)]
+        named = [event async for event in client.follow_many("X1", "X3", events="log.*")]
+        assert sorted((e.execution_id, e.id) for e in named) == [
+            (name, n) for name in ("X1", "X3") for n in (2, 3)
+        ]
+    here = served.tailrace.follow_many("X1", "X2")
+    assert len([event async for event in here]) == 6
+    assert here.position == "0"
+
+
+async def test_an_output_that_was_put_aside_is_the_result(serve: Serve) -> None:
+    @task
+    async def large() -> dict[str, str]:
+        return {"body": "x" * 100_000}
+
+    async with serve(flows=[large]) as made, Client(made.url) as client:
+        execution_id = await client.start("large")
+        assert await client.result(execution_id) == {"body": "x" * 100_000}
+        end = (await client.get(execution_id))["end"]
+        assert end["output"] is None
+        assert end["output_summary"]["keys"] == ["body"]
+        with pytest.raises(errors.PayloadNotFound):
+            await client.payload(execution_id, "0" * 64)
+        run = await made.tailrace.start("large")
+        assert await run == {"body": "x" * 100_000}

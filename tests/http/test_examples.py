@@ -44,3 +44,15 @@ async def test_follow(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "execution.completed" in said
     assert said.strip().endswith("execution.failed")
+
+
+async def test_log_broker(capsys: pytest.CaptureFixture[str]) -> None:
+    await script("log_broker").main()
+    said = capsys.readouterr().out
+    assert said.splitlines() == [
+        "live: compiling 1 of 3",
+        "live: compiling 2 of 3",
+        "live: compiling 3 of 3",
+        "live: login with [redacted:secret]",
+        "kept: 4 lines",
+    ]

@@ -173,6 +173,19 @@ async def test_where_more_run_than_one_stream_reads_the_next_ones_wait(
     assert place == str((await log.entry("X7")).number)
 
 
+async def test_from_position_0_comes_all_that_is_there(served: Served) -> None:
+    log = served.tailrace.log
+    for number in range(5):
+        await begin(log, f"X{number}")
+        await log.append(f"X{number}", [ended()])
+    await begin(log, "running")
+    got: Got = defaultdict(list)
+    await reading(served, "?follow=false&after=0", got)
+    assert got == {f"X{number}": [1, 2] for number in range(5)} | {"running": [1]}
+    here = served.tailrace.follow_many(after="0", live=False)
+    assert len([event async for event in here]) == 11
+
+
 async def test_filters_leave_out_and_still_move_on(served: Served) -> None:
     log = served.tailrace.log
     for name in ("X1", "X2"):

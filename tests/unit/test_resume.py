@@ -113,9 +113,9 @@ def test_the_servers_retry_is_heeded() -> None:
 
 def test_without_following_a_clean_end_is_the_end() -> None:
     resume = Resume("X", live=False)
-    assert resume.query() == {"follow": "false"}
+    assert resume.query() == [("follow", "false")]
     resume.closed()
     assert resume.ended
     following = Resume("X")
     following.closed()
-    assert (following.query(), following.ended) == ({}, False)
+    assert (following.query(), following.ended) == ([], False)

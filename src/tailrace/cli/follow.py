@@ -91,16 +91,26 @@ class TreeView:
             print(json.dumps(self.state.output, ensure_ascii=False, indent=2))
 
 
-def view_for(*, as_json: bool, stream: bool) -> View:
+def view_for(*, as_json: bool, stream: bool, raw: bool = False, many: bool = False) -> View:
     """The view that the flags ask for."""
     if as_json:
         return LineView(
             lambda event: print(json.dumps(event.to_dict(), ensure_ascii=False), flush=True)
         )
+    if raw:
+        return LineView(_raw)
     if stream:
         console = render.console()
-        return LineView(lambda event: console.print(render.line(event)))
+        return LineView(lambda event: console.print(render.line(event, many=many)))
     return TreeView()
+
+
+def _raw(event: Event) -> None:
+    """What was said, and nothing else: for pipes."""
+    if event.type == "log.line":
+        print(event.data.get("line", ""), flush=True)
+    elif event.type == "llm.chunk":
+        print(event.data.get("text", ""), end="", flush=True)
 
 
 def print_summary(state: ExecutionState) -> None:
@@ -221,6 +231,18 @@ async def tail(
         if last is None or not last.terminal:
             return DONE
         return status_exit(last.type.partition(".")[2])
+
+
+async def tail_all(
+    settings: Settings, after: str | None, choice: Mapping[str, Any], url: str | None, view: View
+) -> int:
+    """Show the events of all executions, until interrupted."""
+    async with AsyncExitStack() as stack:
+        source = await _source(settings, url, stack)
+        with view:
+            async for event in source.follow_many(after=after, **choice):
+                view.show(event)
+        return DONE
 
 
 async def look(settings: Settings, execution_id: str, url: str | None) -> ExecutionState:

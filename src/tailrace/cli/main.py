@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,39 +157,54 @@ def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> Non
         "tailrace tail",
         "tailrace tail 01KA8Y4Q --after 120",
         "tailrace tail --last 20 --events 'node.*,log.line' --level warning",
-        "tailrace tail 01KA8Y4Q --json --url http://127.0.0.1:8787",
+        "tailrace tail --raw --source stderr --search error --since 10m",
+        "tailrace tail --all --url http://127.0.0.1:8787 --json",
     )
 )
 @click.argument("execution_id", required=False, type=_Id())
+@click.option("--all", "every", is_flag=True, help="Follow all executions, those to come too.")
 @click.option("--after", metavar="POSITION", help="Begin after this position.")
+@click.option("--since", metavar="TIME", help="Begin at this time, or so long ago: `10m`.")
 @click.option("--last", type=click.IntRange(min=0), help="Begin with this many of the newest.")
 @click.option("--events", metavar="TYPES", help="Only these: `node.*,log.line`.")
 @click.option("--node", metavar="NODES", help="Only events of these nodes.")
 @click.option("--level", type=click.Choice(LEVELS), help="Log lines of this level or above.")
+@click.option("--source", metavar="SOURCES", help="Log lines of these: `stdout`, a logger's name.")
+@click.option("--search", metavar="TEXT", help="Log lines with this text in them, in any case.")
 @click.option("--no-follow", is_flag=True, help="Print what is there and stop.")
+@click.option(
+    "--raw", is_flag=True, help="Only log lines and generated text, as they were written."
+)
 @_url
 @_json
 @store_option
 def tail(
     execution_id: str | None,
+    every: bool,
     after: str | None,
     last: int | None,
-    events: str | None,
-    node: str | None,
-    level: str | None,
     no_follow: bool,
+    raw: bool,
     url: str | None,
     as_json: bool,
     settings: Settings,
+    **chosen: str | None,
 ) -> None:
     """Follow an execution, live or finished, from its first event to its last.
 
     Without an id: the newest one. Reads the store's file, or a server with --url. Exit status:
     0 completed, 1 failed, 130 cancelled.
     """
-    view = follow.view_for(as_json=as_json, stream=True)
-    choice = {"live": not no_follow, "events": events, "node": node, "level": level, "tail": last}
-    sys.exit(run_async(lambda: follow.tail(settings, execution_id, after, choice, url, view)))
+    choice: dict[str, Any] = {"live": not no_follow, "tail": last, **chosen}
+    if raw:
+        choice["events"] = choice["events"] or "log.line,llm.chunk"
+    if every:
+        view = follow.view_for(as_json=as_json, stream=True, raw=raw, many=True)
+        run = partial(follow.tail_all, settings, after, choice, url, view)
+    else:
+        view = follow.view_for(as_json=as_json, stream=True, raw=raw)
+        run = partial(follow.tail, settings, execution_id, after, choice, url, view)
+    sys.exit(run_async(run))
 
 
 @cli.command(epilog=_examples("tailrace ls", "tailrace ls --status running --json"))

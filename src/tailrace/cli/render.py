@@ -52,9 +52,14 @@ def short(value: Any, limit: int = PREVIEW) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def line(event: Event) -> Text:
-    """One event as one line: time, id, type, node, and what matters of its data."""
+def line(event: Event, *, many: bool = False) -> Text:
+    """One event as one line: time, id, type, node, and what matters of its data.
+
+    `many`: and whose it is, by the end of the execution's id.
+    """
     stamp = event.ts[11:23] if event.ts else " " * 12
+    if many:
+        stamp = f"{stamp} {event.execution_id[-6:]:>6}"
     number = f"#{event.id}" if event.id is not None else "–"
     if event.type == "log.line":
         source = str(event.data.get("source", ""))

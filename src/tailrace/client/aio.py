@@ -66,7 +66,7 @@ class Follow:
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
         resume = self._resume
-        url = self._client.url("executions", resume.execution_id, "stream")
+        url = self._client.url(*resume.path())
         http = self._client.http
         async with http.stream(
             "GET", url, headers=resume.connect(), params=resume.query()
@@ -141,6 +141,24 @@ class Client:
         """
         position = None if after is None else str(after)
         made = Resume(execution_id, position, self.attempts, live=live, choice=choice(wanted))
+        return Follow(self, made)
+
+    def follow_many(
+        self,
+        *execution_ids: str,
+        after: str | None = None,
+        live: bool = True,
+        **wanted: Unpack[Choice],
+    ) -> Follow:
+        """Follow many executions on one connection: these, or all of the workspace.
+
+        Of the workspace: those that run now, from their beginning, and each new one as it starts.
+        That never ends by itself; with executions named it ends with the last of them.
+        `Event.execution_id` says whose an event is, `.position` stands in all of them.
+        Raises as `follow` does.
+        """
+        query = [("execution", execution_id) for execution_id in execution_ids]
+        made = Resume("", after, self.attempts, live=live, choice=choice(wanted), many=query)
         return Follow(self, made)
 
     async def start(self, flow: str, input: Any = None, **options: Any) -> str:  # noqa: A002 - the API's own word

@@ -34,6 +34,7 @@ class Resume:
     attempts: int = ATTEMPTS
     live: bool = True
     choice: dict[str, str] = field(default_factory=dict)
+    many: list[tuple[str, str]] | None = None  # a stream of many: the query that names them
     position: str | None = None
     ended: bool = False
     _epoch: str = ""
@@ -53,9 +54,15 @@ class Resume:
             headers["Last-Event-ID"] = self.position
         return headers
 
-    def query(self) -> dict[str, str]:
+    def path(self) -> tuple[str, ...]:
+        """Where the stream is, in the workspace."""
+        one = ("executions", self.execution_id, "stream")
+        return one if self.many is None else ("stream",)
+
+    def query(self) -> list[tuple[str, str | int | float | bool | None]]:
         """The query it asks with."""
-        return self.choice | ({} if self.live else {"follow": "false"})
+        follow = {} if self.live else {"follow": "false"}
+        return [*(self.many or []), *(self.choice | follow).items()]
 
     def answered(self, status: int, media_type: str) -> bool:
         """Take the status; False means that nothing is left to follow.
@@ -82,15 +89,23 @@ class Resume:
                     yield event
             elif event.id is not None:
                 self._failures = 0
-                self.position = f"{event.id}@{self._epoch}" if self._epoch else str(event.id)
-                self.ended = event.terminal
+                self.position = self._place(event.id, message.id)
+                self.ended = event.terminal and self.many is None
                 yield event
         self._pass(self._decoder.last_event_id)
         if self._decoder.retry_ms is not None:
             self._retry_s = self._decoder.retry_ms / 1000
 
+    def _place(self, event_id: int, message_id: str) -> str:
+        if self.many is not None:
+            return message_id  # a position in all of them
+        return f"{event_id}@{self._epoch}" if self._epoch else str(event_id)
+
     def _pass(self, last_id: str) -> None:
         """Move past events that a filter left out: an id without an event says so."""
+        if self.many is not None:
+            self.position = last_id or self.position
+            return
         seen = int((self.position or "0").partition("@")[0])
         if last_id.isdigit() and int(last_id) > seen:
             self.position = f"{last_id}@{self._epoch}" if self._epoch else last_id

@@ -106,7 +106,7 @@ class StreamEndpoint:
         if self.kind is not None and entry.kind != self.kind:
             right = KIND_PATHS[entry.kind].format(execution_id=entry.execution_id)
             raise WrongKind(
-                f"{entry.execution_id} is a {entry.kind}", hint=f"Its stream is {right}"
+                f"{entry.execution_id} is of kind {entry.kind}", hint=f"Its stream is {right}"
             )
 
     async def _speaks_text(self, execution_id: str) -> bool:

@@ -14,15 +14,14 @@ from starlette.types import Receive, Scope, Send
 from tailrace import events, sse
 from tailrace.clock import within
 from tailrace.compact import compact
-from tailrace.errors import ExecutionNotFound, InvalidRequest, ShuttingDown
+from tailrace.errors import InvalidRequest, ShuttingDown
 from tailrace.events import Record
 from tailrace.http.asked import Asked, asked
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
 from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.streams import stream_headers, write
 from tailrace.hub import Signal
-from tailrace.log.base import Entry
-from tailrace.many import AT_ONCE, Many, ManyWatcher, Piece
+from tailrace.many import Many, ManyWatcher, Piece
 from tailrace.runtime import Runtime
 
 
@@ -51,11 +50,7 @@ class WorkspaceEndpoint:
             lifetime_s=self.runtime.settings.lifetime_s,
         )
         try:
-            names = request.query_params.getlist("execution")
-            if names:
-                await watcher.open_some(await self._entries(workspace, names), position)
-            else:
-                await watcher.open(position)
+            await watcher.start(request.query_params.getlist("execution"), position)
             note: StreamNote | None = scope.get(NOTE)
             if watcher.over:
                 if note is not None:
@@ -79,15 +74,6 @@ class WorkspaceEndpoint:
                     listener.cancel()
         finally:
             watcher.close()
-
-    async def _entries(self, workspace: str, names: list[str]) -> list[Entry]:
-        if len(names) > AT_ONCE:
-            raise InvalidRequest(f"A stream names at most {AT_ONCE} executions")
-        entries = [await self.runtime.log.entry(name) for name in dict.fromkeys(names)]
-        for entry in entries:
-            if entry.workspace != workspace:
-                raise ExecutionNotFound(f"There is no execution {entry.execution_id!r} here")
-        return entries
 
 
 async def _listen(watcher: ManyWatcher, receive: Receive) -> None:
@@ -123,7 +109,7 @@ class _Stream:
                 await write(self.send, self._frames(piece))
                 await self._gather()
                 continue
-            if self.watcher.over or not self.ask.follow:
+            if self.watcher.over or (self.watcher.caught_up and not self.ask.follow):
                 self.watcher.ending = "ended" if self.watcher.over else "caught_up"
                 return await write(self.send, b"", more=False)
             signal = await self.watcher.wait()

@@ -1,0 +1,122 @@
+"""Events as Python's async iterators: of one execution, or of many.
+
+The law of this file: the same loop as over HTTP, and the same choices; a position moves only past
+what was handed to the caller.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from tailrace import events
+from tailrace.compact import compact
+from tailrace.errors import ShuttingDown
+from tailrace.events import Event, Record
+from tailrace.filters import Choice, chosen
+from tailrace.hub import Batch, Hub, Position, Signal
+from tailrace.many import Many, ManyWatcher
+from tailrace.seek import begin_of
+
+
+class _Events:
+    """An async iterator over events that knows its `position`."""
+
+    def __init__(self, hub: Hub, after: str | None, *, live: bool, choice: Choice) -> None:
+        self._hub, self._live = hub, live
+        self._wanted, self._begin = chosen(choice), begin_of(choice, hub.clock.now())
+        self._compact = choice.get("compact")
+        self._events = self._run()
+        self.position = after
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        """Stop following; what is followed goes on."""
+        await self._events.aclose()
+
+    def _run(self) -> AsyncGenerator[Event, None]:
+        raise NotImplementedError
+
+    def _chosen(self, batch: Batch) -> Sequence[Record]:
+        wanted = self._wanted
+        records = [r for r in batch.records if wanted is None or wanted.chooses(r)]
+        return compact(records) if self._compact else records
+
+
+class Follow(_Events):
+    """The events of an execution, to its end: an async iterator that knows its `position`."""
+
+    def __init__(
+        self, hub: Hub, execution_id: str, after: str | int | None, *, live: bool, choice: Choice
+    ) -> None:
+        self._execution_id = execution_id
+        self._asked = None if after is None else Position.parse(str(after))
+        super().__init__(hub, None if after is None else str(after), live=live, choice=choice)
+
+    async def _run(self) -> AsyncGenerator[Event, None]:
+        hub = self._hub
+        async with hub.watch(self._execution_id, self._asked, begin=self._begin) as watcher:
+            epoch = watcher.opening.entry.epoch
+            if watcher.opening.gap:
+                yield _control(watcher.opening.gap, self._execution_id)
+            if watcher.opening.nothing_left:
+                return
+            while True:
+                batch = await watcher.read()
+                if batch.gap:
+                    yield _control(batch.gap, self._execution_id)
+                for record in self._chosen(batch):
+                    self.position = f"{record.seq}@{epoch}"
+                    yield record.event()
+                if batch.records:
+                    self.position = f"{batch.last}@{epoch}"
+                if batch.ended:
+                    return
+                if not batch.records and not self._live:
+                    return
+                if not batch.records and await watcher.wait() is Signal.CLOSING:
+                    raise ShuttingDown
+
+
+class FollowMany(_Events):
+    """The events of many executions: an async iterator that knows its `position` in all of them."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        workspace: str,
+        execution_ids: Sequence[str],
+        after: str | None,
+        *,
+        live: bool,
+        choice: Choice,
+    ) -> None:
+        self._workspace, self._names = workspace, execution_ids
+        self._asked = None if after is None else Many.parse(after)
+        super().__init__(hub, after, live=live, choice=choice)
+
+    async def _run(self) -> AsyncGenerator[Event, None]:
+        watcher = ManyWatcher(self._hub, self._workspace, begin=self._begin)
+        try:
+            await watcher.start(self._names, self._asked)
+            while True:
+                piece = await watcher.read()
+                for execution_id, gap in watcher.gaps():
+                    yield _control(gap, execution_id)
+                if piece is not None:
+                    for record in self._chosen(piece.batch):
+                        self.position = piece.position(record.seq)
+                        yield record.event()
+                    self.position = piece.position(piece.batch.last)
+                elif watcher.over or (watcher.caught_up and not self._live):
+                    return
+                elif await watcher.wait() is Signal.CLOSING:
+                    raise ShuttingDown
+        finally:
+            watcher.close()
+
+
+def _control(payload: events.Payload, execution_id: str) -> Event:
+    return Event(id=None, type=payload.type, execution_id=execution_id, data=payload.data())

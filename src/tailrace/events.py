@@ -282,9 +282,15 @@ class StreamGap(Payload, type="stream.gap", control=True):
     """Events are missing from here: said, never silent."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
-    from_: int = Field(alias="from", description="The first missing id.")
+    from_: int = Field(
+        alias="from",
+        description="The first missing id; without an execution, in a stream of many, the number of "
+        "the first missing execution.",
+    )
     to: int = Field(description="The last missing id.")
-    cause: str = Field(description="`retention`: trimmed. `lost`: the log was lost or re-created.")
+    cause: str = Field(
+        description="`retention`: trimmed or removed. `lost`: the log was lost or re-created."
+    )
 
 
 class StreamOpen(Payload, type="stream.open", control=True):

@@ -118,10 +118,10 @@ class StreamNote:
         self, observer: Observer, scope: Scope, view: str, execution_id: str | None
     ) -> None:
         self._observer, self._view, self._workspace = observer, view, ""
-        # Of the scope only what a line needs: a stream may last for hours.
-        wanted = ("method", "path", "client", "path_params")
+        # Of the scope only what a line needs, if there is one: a stream may last for hours.
+        wanted = ("method", "path", "client", "path_params") if observer.access else ()
         self._scope: dict[str, Any] = {name: scope.get(name) for name in wanted}
-        if execution_id is not None:
+        if execution_id is not None and observer.access:
             self._scope["path_params"] = {"execution_id": execution_id}
         self._began = observer.clock.monotonic()
         self._bytes = 0
@@ -134,6 +134,10 @@ class StreamNote:
         if error.status in (413, 429) or error.code == "overloaded":
             self._observer.runtime.metrics.count(metrics.LIMITS, error.code)
         self._observer.line(self._scope, error.status, self._began)
+
+    def looked(self) -> None:
+        """It was a HEAD: nobody wants the stream."""
+        self._observer.line(self._scope, 200, self._began)
 
     def complete(self) -> None:
         """It was answered with 204: there is nothing left to tell."""

@@ -83,6 +83,8 @@ class StreamEndpoint:
                     note.complete()
                 await Response(status_code=204)(scope, receive, send)
             elif request.method == "HEAD":
+                if note is not None:
+                    note.looked()
                 await Response(headers=stream_headers(face))(scope, receive, send)
             else:
                 words = Words(

@@ -7,6 +7,7 @@ The law of this file: a fact is in the code once; here it is only laid out.
 """
 
 import json
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tailrace.events import CATALOG, SCHEMA_VERSION, Payload
 from tailrace.flow.build import Flow
 from tailrace.flow.ir import FlowIR
 from tailrace.lifecycle import EXECUTION, NODE
+from tailrace.metrics import CATALOG as METRICS
 from tailrace.settings import Settings, environment_name
 
 ROOT = Path(__file__).parents[1]
@@ -235,6 +237,34 @@ def commands_document() -> str:
     return "\n".join(lines)
 
 
+def metrics_document() -> str:
+    """docs/metrics.md."""
+    lines = ["# Metrics", "", NOTE.format("`tailrace.metrics`").strip(), ""]
+    lines += [
+        "`GET /metrics` has these and no others, as Prometheus' text or, where asked for, as",
+        "OpenMetrics; there the histograms of streams carry the trace of a request that named one",
+        "(`traceparent`) as exemplars. They are of the process that answers. Labels have few",
+        "values; `workspace` is empty unless the setting `metrics_workspaces` is on. What to do with",
+        "them is in [operations](operations.md), the objectives in [slo](slo.md); a dashboard and",
+        "alert rules are in `examples/monitoring/`.",
+        "",
+        "| name | type | labels | what |",
+        "|---|---|---|---|",
+    ]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        bounds = (
+            f" Bounds: {', '.join(f'{b:g}' for b in metric.buckets)} s." if metric.buckets else ""
+        )
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help}{bounds} |")
+    return "\n".join(lines) + "\n"
+
+
+def dashboard() -> str:
+    """examples/monitoring/dashboard.json, from the table beside this file."""
+    return str(runpy.run_path(str(ROOT / "docs/monitoring.py"))["dashboard"]())
+
+
 def _json(body: Json) -> str:
     return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
@@ -255,6 +285,8 @@ def documents() -> dict[Path, Callable[[], str]]:
         ROOT / "docs/settings.md": settings_document,
         ROOT / "docs/lifecycle.md": lifecycle_document,
         ROOT / "docs/commands.md": commands_document,
+        ROOT / "docs/metrics.md": metrics_document,
+        ROOT / "examples/monitoring/dashboard.json": dashboard,
         ROOT / "schemas/events.schema.json": lambda: _json(event_schema()),
         ROOT / "schemas/flow-ir.schema.json": lambda: _json(
             {"$schema": "https://json-schema.org/draft/2020-12/schema"}

@@ -29,6 +29,12 @@ _LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO
 _voice: ContextVar[Voice | None] = ContextVar("tailrace_voice", default=None)
 
 
+def speaker() -> str | None:
+    """The execution that runs here, if one does."""
+    voice = _voice.get()
+    return voice.recorder.execution_id if voice is not None else None
+
+
 @contextmanager
 def speaking(recorder: Recorder, node: str | None = None, attempt: int = 1) -> Iterator[Voice]:
     """Let what is called in this block speak for a run, or for a node of it."""

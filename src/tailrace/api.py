@@ -59,6 +59,7 @@ class Tailrace(Runtime):
         idempotency_key: str | None = None,
         deadline_ms: int | None = None,
         ephemeral: bool = False,
+        traceparent: str | None = None,
         **arguments: Any,
     ) -> Run:
         """Start a flow, its arguments as keywords or as one object (`input`), and return at once.
@@ -76,6 +77,7 @@ class Tailrace(Runtime):
             idempotency_key=idempotency_key,
             deadline_ms=deadline_ms,
             ephemeral=ephemeral,
+            traceparent=traceparent,
         )
 
     def execution(

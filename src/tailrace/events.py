@@ -91,6 +91,9 @@ class ExecutionQueued(Payload, type="execution.queued"):
         default=None,
         description="Of one that an engine outside reports: the silence after which it is lost.",
     )
+    traceparent: str | None = Field(
+        default=None, description="The trace that started it (W3C Trace Context)."
+    )
     ephemeral: bool = Field(default=False, description="It is removed soon after its end.")
 
 
@@ -283,9 +286,15 @@ class StreamGap(Payload, type="stream.gap", control=True):
     """Events are missing from here: said, never silent."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
-    from_: int = Field(alias="from", description="The first missing id.")
+    from_: int = Field(
+        alias="from",
+        description="The first missing id; without an execution, in a stream of many, the number of "
+        "the first missing execution.",
+    )
     to: int = Field(description="The last missing id.")
-    cause: str = Field(description="`retention`: trimmed. `lost`: the log was lost or re-created.")
+    cause: str = Field(
+        description="`retention`: trimmed or removed. `lost`: the log was lost or re-created."
+    )
 
 
 class StreamOpen(Payload, type="stream.open", control=True):

@@ -27,8 +27,11 @@ SOON_S = 1.0  # the same, while there is more to do
 # cut comes back for it: neither count nor bytes takes away what has only just ended.
 GRACE_S = 60.0
 TURN_LOGS = 100  # of each kind, removed in a turn
-COMMIT_EVENTS = 5000  # removed in one commit: appends wait for it some milliseconds
-TRIM_PAGES = 20  # read in a turn to find out where to cut a running execution
+COMMIT_EVENTS = 1000  # removed in one commit: appends wait for it some milliseconds
+TRIM_PAGES, TRIM_PAGE_EVENTS = (
+    20,
+    250,
+)  # read in a turn to find out where to cut a running execution
 TRIM_TO = 0.9  # of the limit: one that is always at its limit is not cut at every turn
 
 
@@ -127,9 +130,13 @@ class Retention:
         await self._note(entry, now)
         # Another process may have begun with it, or ended it: what is gone is gone.
         with suppress(ExecutionNotFound):
-            for floor in range(entry.floor + COMMIT_EVENTS, entry.head, COMMIT_EVENTS):
-                await self._log.trim(entry.execution_id, floor)
+            await self._raise_floor(entry, entry.head)
             await self._log.remove(entry.execution_id)
+
+    async def _raise_floor(self, entry: Entry, floor: int) -> Entry:
+        for step in range(entry.floor + COMMIT_EVENTS, floor, COMMIT_EVENTS):
+            await self._log.trim(entry.execution_id, step)
+        return await self._log.trim(entry.execution_id, floor)
 
     async def _note(self, entry: Entry, now: datetime) -> None:
         """Keep the largest number that is gone: a stream of the workspace may not have seen it."""
@@ -147,12 +154,12 @@ class Retention:
         """Raise the floor of a running execution; returns whether it is still too large."""
         excess, floor = entry.bytes - TRIM_TO * limit, entry.floor
         for _ in range(TRIM_PAGES):
-            page = await self._log.read(entry.execution_id, floor - 1, COMMIT_EVENTS // TRIM_PAGES)
+            page = await self._log.read(entry.execution_id, floor - 1, TRIM_PAGE_EVENTS)
             for record in page:
                 if excess > 0:
                     excess, floor = excess - len(record.tail), record.seq + 1
             if excess <= 0 or not page:
                 break
-        trimmed = await self._log.trim(entry.execution_id, floor)
+        trimmed = await self._raise_floor(entry, floor)
         self.trimmed += trimmed.floor - entry.floor
         return trimmed.bytes > limit and trimmed.floor < trimmed.head

@@ -97,7 +97,16 @@ class Run:
         Raises StoreError if the log could not take the end. A cancelled wait stops nothing.
         """
         await self._ended()
-        return await self._runtime.view(self.id)
+        state = await self._runtime.view(self.id)
+        state.output = await self._whole(state.output, state.end or {})
+        return state
+
+    async def _whole(self, output: Any, end: Mapping[str, Any]) -> Any:
+        """An output that was too large for its event is kept aside."""
+        digest = (end.get("output_summary") or {}).get("digest")
+        if digest is None:
+            return output
+        return from_json(await self._runtime.log.payload(self.id, digest))
 
     async def _ended(self) -> None:
         if self._here is None:
@@ -118,8 +127,7 @@ class Run:
         log = self._runtime.log
         head = (await log.entry(self.id)).head
         end = (await log.read(self.id, head - 1, 1))[0].event()
-        output, digest = outcome(end), (end.data.get("output_summary") or {}).get("digest")
-        return output if digest is None else from_json(await log.payload(self.id, digest))
+        return await self._whole(outcome(end), end.data)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.result().__await__()
@@ -253,11 +261,13 @@ class Runtime:
         idempotency_key: str | None = None,
         deadline_ms: int | None = None,
         ephemeral: bool = False,
+        traceparent: str | None = None,
     ) -> Run:
         """Start a flow, an agent or a task and return at once; its first event is in the log.
 
         With an idempotency key, repeating the call gives the first call's execution. An ephemeral
-        one is removed soon after its end (the setting `ephemeral_s`).
+        one is removed soon after its end (the setting `ephemeral_s`). `traceparent` is the trace
+        that it belongs to (W3C Trace Context).
         Raises FlowNotFound, InvalidInput, IdempotencyConflict, Overloaded, StoreError.
         """
         found = self._flow(flow) if isinstance(flow, str) else flow
@@ -269,6 +279,7 @@ class Runtime:
             input=to_jsonable_python(arguments, fallback=repr),
             deadline_ms=deadline_ms or _deadline_ms(found),
             **({"ephemeral": True} if ephemeral else {}),
+            **({"traceparent": traceparent} if traceparent else {}),
             **_described(found),
         )
         work = found.work if isinstance(found, Agent) else partial(flow_work, found)

@@ -22,7 +22,7 @@ from tailrace.lines import Line, LineSplitter
 from tailrace.recorder import Recorder, Work
 
 KILL_GRACE_MS = 5000
-STRAGGLER_MS = 1000  # how long output of a grandchild is awaited after the command's own end
+STRAGGLER_MS = 1000  # of silence, after the command's own end: what is left is a grandchild's
 APPEND_LINES = 1000  # in one append: a chunk may hold more lines than a batch may events
 Echo = Callable[[str, bytes], Awaitable[None]]
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as POSIX shells report them
@@ -90,6 +90,7 @@ class _Recording:
     def __init__(self, process: Process, recorder: Recorder, command: Command, echo: Echo) -> None:
         self.process, self.recorder, self.command, self.echo = process, recorder, command, echo
         self.output_bytes = 0
+        self.recording = 0  # chunks that were read and are on their way into the log
         self.reading = anyio.CancelScope(shield=True)  # a cancel goes to the command, not to this
         self.read = anyio.Event()
 
@@ -104,9 +105,21 @@ class _Recording:
                 await _kill(self.process, self.recorder.clock)
                 raise
             finally:
-                with anyio.CancelScope(shield=True), suppress(TimeoutError):
-                    await within(self.recorder.clock, STRAGGLER_MS, self.read.wait)
+                with anyio.CancelScope(shield=True):
+                    await self._read_to_the_end()
                 self.reading.cancel()
+
+    async def _read_to_the_end(self) -> None:
+        """Take all that the pipes still hold, until they close or stay silent.
+
+        Silent, because a grandchild may hold them open for ever; not for a time, because a busy
+        machine needs longer for a full pipe, and what is cut off then was said and is lost.
+        """
+        seen = -1
+        while self.output_bytes > seen or self.recording:
+            seen = self.output_bytes
+            with suppress(TimeoutError):
+                return await within(self.recorder.clock, STRAGGLER_MS, self.read.wait)
 
     async def _feed(self) -> None:
         if self.process.stdin is not None:
@@ -130,8 +143,12 @@ class _Recording:
         try:
             async for chunk in stream:
                 self._count(len(chunk))
-                await self.echo(source, chunk)
-                await self._emit_lines(splitter.feed(chunk), source)
+                self.recording += 1
+                try:
+                    await self.echo(source, chunk)
+                    await self._emit_lines(splitter.feed(chunk), source)
+                finally:
+                    self.recording -= 1
         finally:
             with anyio.CancelScope(shield=True), suppress(LogSealed):
                 await self._emit_lines(splitter.end(), source)

@@ -16,6 +16,7 @@ from tailrace.hub import Batch, Hub, Position
 from tailrace.log import base
 from tailrace.log.base import Entry
 from tailrace.log.memory import MemoryLog
+from tailrace.metrics import LAG, Histogram
 from tailrace.testing import FakeClock
 from tailrace.testing.contract import begin
 from tests.unit.test_direct import Socket, stream
@@ -51,12 +52,15 @@ def records(first: int, count: int) -> list[Record]:
     return [Record(first + n, "log.line", b'"type":"log.line"}') for n in range(count)]
 
 
-async def per_watcher(events: int, monkeypatch: pytest.MonkeyPatch) -> float:
+async def per_watcher(
+    events: int, monkeypatch: pytest.MonkeyPatch, *, measured: bool = False
+) -> float:
     """Instructions for each of a thousand watchers, when some events are pushed at once."""
     monkeypatch.setattr("tests.unit.test_direct.Socket", Quiet)
     async with MemoryLog() as log:
         await begin(log)
         hub = Hub(log, FakeClock())
+        hub.lag = Histogram(LAG.buckets) if measured else None
         alone = await stream(hub, 1)
         tail = hub._tails["X1"]
         one = instructions(lambda: tail.push(records(2, events)))
@@ -70,6 +74,21 @@ async def per_watcher(events: int, monkeypatch: pytest.MonkeyPatch) -> float:
 
 async def test_a_delivery_is_a_few_dozen_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await per_watcher(1, monkeypatch) <= 55
+
+
+async def test_metrics_cost_a_delivery_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push is counted as a whole, for all whom it reaches."""
+    without = await per_watcher(1, monkeypatch)
+    assert await per_watcher(1, monkeypatch, measured=True) == without
+    async with MemoryLog() as log:
+        await begin(log)
+        hub, pushes = Hub(log, FakeClock()), []
+        watcher = await hub.open("X1", Position(1))
+        watcher.sink = lambda _: None
+        for seq, hub.lag in ((2, None), (3, None), (4, Histogram(LAG.buckets))):
+            pushes.append(instructions(lambda: hub._tails["X1"].push(records(seq, 1))))  # noqa: B023
+    assert pushes[-1] - pushes[-2] <= 60
+    assert (hub.deliveries, hub.delivered_events) == (3, 3)
 
 
 async def test_a_delivery_of_a_hundred_events_costs_what_one_does(

@@ -269,7 +269,7 @@ async def test_a_stream_of_many_is_told_of_what_it_missed(store: Store) -> None:
         assert await store.names() == ["X3"]
         epoch = "abcd"
         watcher = ManyWatcher(runtime.hub, "default", lifetime_s=10)
-        await watcher.start((), Many(1, {1: (1, epoch)}))
+        await watcher.start([], Many(1, {1: (1, epoch)}))
         said = [(name, gap.from_, gap.to, gap.cause) for name, gap in watcher.gaps()]
         await settle()
         await watcher.read()
@@ -284,7 +284,7 @@ async def test_a_position_beyond_what_was_ever_there_is_lost(store: Store) -> No
         await store.log.remove("X1")
         for upto, gaps in ((1, 0), (2, 1)):
             watcher = ManyWatcher(runtime.hub, "default", lifetime_s=10)
-            await watcher.start((), Many(upto, {}))
+            await watcher.start([], Many(upto, {}))
             assert len(watcher.gaps()) == gaps
             watcher.close()
 

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import uvicorn
 
+from tailrace import journal
 from tailrace.access import asks
 from tailrace.api import Tailrace
 from tailrace.cli import render
@@ -95,7 +96,7 @@ def server_config(app: Any, settings: Settings) -> uvicorn.Config:
     """How uvicorn is set up for streams; benchmarks measure this very set-up."""
     return uvicorn.Config(
         app,
-        log_level="warning",
+        log_config=None,  # tailrace.journal says how
         access_log=False,
         timeout_graceful_shutdown=max(round(settings.drain_s), 1),
         lifespan="on",
@@ -118,6 +119,7 @@ def _server(
     flows: Sequence[Startable],
     workloads: Mapping[str, Sequence[str]] | None = None,
 ) -> _Server:
+    journal.configure(settings.log_format, access=settings.access_log)
     app = Tailrace(
         settings=settings, flows=flows, workloads=workloads, redactor=redactor(settings)
     ).asgi()

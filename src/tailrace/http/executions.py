@@ -16,6 +16,7 @@ from tailrace import events
 from tailrace.agent import Agent
 from tailrace.errors import ExecutionNotFound, ShuttingDown
 from tailrace.flow.build import Flow
+from tailrace.http.observe import traceparent
 from tailrace.hub import Position, resolve
 from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
@@ -100,6 +101,7 @@ def router(runtime: Runtime) -> APIRouter:
             idempotency_key=body.idempotency_key,
             deadline_ms=body.deadline_ms,
             ephemeral=body.ephemeral,
+            traceparent=traceparent(request.scope),
         )
         where = links(request, workspace, run.id)
         wait = _WAIT.search(prefer or "")

@@ -20,6 +20,7 @@ from tailrace.hub import Opening
 from tailrace.runtime import Runtime
 
 NOTE = "tailrace.note"  # in the ASGI scope of a request for a stream
+OBSERVER = "tailrace.observer"  # in the scope of every other request
 WORKSPACES_MAX = 1000  # told apart in labels; the others are one
 _access = logging.getLogger("tailrace.access")
 
@@ -33,9 +34,9 @@ class Observer:
         self.active: Counter[tuple[str, ...]] = Counter()  # (view, workspace) → open streams
         self._workspaces: set[str] = set()
 
-    def stream(self, scope: Scope, view: str) -> "StreamNote":
-        """Begin to note a request for a stream."""
-        return StreamNote(self, scope, view)
+    def stream(self, scope: Scope, view: str, execution_id: str | None = None) -> "StreamNote":
+        """Begin to note a request for a stream; of which execution, where its path does not say."""
+        return StreamNote(self, scope, view, execution_id)
 
     def workspace(self, name: str) -> str:
         """A workspace's name as a label has it."""
@@ -52,6 +53,7 @@ class Observer:
             if scope["type"] != "http":
                 return await app(scope, receive, send)
             began, status, size = self.clock.monotonic(), 500, 0
+            scope[OBSERVER] = self
 
             async def sent(message: Message) -> None:
                 nonlocal status, size
@@ -62,8 +64,9 @@ class Observer:
             try:
                 await app(scope, receive, sent)
             finally:
-                self._answered(scope, status)
-                self.line(scope, status, began, bytes=size)
+                if NOTE not in scope:  # else it became a stream, which is noted by itself
+                    self._answered(scope, status)
+                    self.line(scope, status, began, bytes=size)
 
         return call
 
@@ -84,14 +87,13 @@ class Observer:
             return
         took = round((self.clock.monotonic() - began) * 1000)
         client = scope.get("client")
-        path_params = scope.get("path_params", {})
         fields = {
             "method": scope["method"],
             "path": quote(scope["path"]),  # a line break in a path must not make a line here
             "status": status,
             "duration_ms": took,
             "client": client[0] if client else None,
-            "execution_id": path_params.get("execution_id"),
+            "execution_id": (scope.get("path_params") or {}).get("execution_id"),
             "code": scope.get(CODE),
             **more,
         }
@@ -100,7 +102,10 @@ class Observer:
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_TRACE = re.compile(r"(?!0{32})[0-9a-f]{32}")
+# W3C Trace Context: version, trace, span and flags; a later version may say more after them.
+_TRACE = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-|$)"
+)
 _INGEST = ("/jobs/progress", "/{execution_id}/events")
 
 
@@ -109,11 +114,15 @@ class StreamNote:
 
     __slots__ = ("_began", "_bytes", "_observer", "_scope", "_trace_id", "_view", "_workspace")
 
-    def __init__(self, observer: Observer, scope: Scope, view: str) -> None:
+    def __init__(
+        self, observer: Observer, scope: Scope, view: str, execution_id: str | None
+    ) -> None:
         self._observer, self._view, self._workspace = observer, view, ""
-        # Of the scope only what a line needs: a stream may last for hours.
-        wanted = ("method", "path", "client", "path_params")
+        # Of the scope only what a line needs, if there is one: a stream may last for hours.
+        wanted = ("method", "path", "client", "path_params") if observer.access else ()
         self._scope: dict[str, Any] = {name: scope.get(name) for name in wanted}
+        if execution_id is not None and observer.access:
+            self._scope["path_params"] = {"execution_id": execution_id}
         self._began = observer.clock.monotonic()
         self._bytes = 0
         self._trace_id = trace_id(scope)
@@ -125,6 +134,10 @@ class StreamNote:
         if error.status in (413, 429) or error.code == "overloaded":
             self._observer.runtime.metrics.count(metrics.LIMITS, error.code)
         self._observer.line(self._scope, error.status, self._began)
+
+    def looked(self) -> None:
+        """It was a HEAD: nobody wants the stream."""
+        self._observer.line(self._scope, 200, self._began)
 
     def complete(self) -> None:
         """It was answered with 204: there is nothing left to tell."""
@@ -189,11 +202,15 @@ class StreamNote:
         self._observer.runtime.metrics.count(metric, *labels)
 
 
-def trace_id(scope: Scope) -> str | None:
-    """The trace that a request is of, if it says so (W3C Trace Context)."""
+def traceparent(scope: Scope) -> str | None:
+    """What a request says of the trace that it is of; what is malformed says nothing."""
     for name, value in scope["headers"]:
-        if name == b"traceparent":
-            parts = value.decode("latin-1").split("-")
-            if len(parts) >= 4 and _TRACE.fullmatch(parts[1]):
-                return str(parts[1])
+        if name == b"traceparent" and _TRACE.match(text := value.decode("latin-1")):
+            return str(text[:55])
     return None
+
+
+def trace_id(scope: Scope) -> str | None:
+    """The id of that trace."""
+    found = traceparent(scope)
+    return found.split("-")[1] if found else None

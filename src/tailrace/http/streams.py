@@ -86,6 +86,8 @@ class StreamEndpoint:
                     note.complete()
                 await Response(status_code=204)(scope, receive, send)
             elif request.method == "HEAD":
+                if note is not None:
+                    note.looked()
                 await Response(headers=stream_headers(face))(scope, receive, send)
             else:
                 watcher.at_close = await take_place(self.runtime, scope, entry.workspace)

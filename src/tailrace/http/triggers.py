@@ -20,10 +20,11 @@ from tailrace.flow.build import Flow
 from tailrace.http.asked import holder
 from tailrace.http.bodies import json_body
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, NDJSON, Face, Words
+from tailrace.http.observe import NOTE, OBSERVER, Observer, traceparent
 from tailrace.http.places import take_place
 from tailrace.http.problems import problem
 from tailrace.http.stalls import patient
-from tailrace.http.streams import pump, stream_headers
+from tailrace.http.streams import noted, pump, stream_headers
 from tailrace.hub import Signal
 from tailrace.limits import no_place
 from tailrace.runtime import Run, Runtime
@@ -52,7 +53,7 @@ class TriggerEndpoint:
         # Here the place comes before the work: what cannot be watched is not begun.
         leave = no_place if face is None else await take_place(self.runtime, scope, WORKSPACE)
         try:
-            run = await self.runtime.start(self.flow, given)
+            run = await self.runtime.start(self.flow, given, traceparent=traceparent(scope))
             async with patient(self.runtime, scope, send) as send_in_time:
                 await self._answer(run, face, scope, receive, send_in_time)
         finally:
@@ -129,6 +130,10 @@ class TriggerEndpoint:
         async with self.runtime.hub.watch(run.id) as watcher:
             watcher.holder = holder(scope)
             words = Words(self.runtime, face, run.id)
+            observer: Observer | None = scope.get(OBSERVER)
+            if observer is not None:
+                scope[NOTE] = note = observer.stream(scope, "trigger", run.id)
+                send = noted(note, watcher, send, resumes=False)
 
             async def leave() -> None:
                 await left.wait()

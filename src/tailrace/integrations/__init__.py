@@ -1,0 +1,1 @@
+"""Tailrace with other libraries: one file each, over the public API alone."""

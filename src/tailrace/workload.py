@@ -116,10 +116,10 @@ class _Recording:
         machine needs longer for a full pipe, and what is cut off then was said and is lost.
         """
         seen = -1
-        while self.output_bytes > seen or self.recording:
+        while not self.read.is_set() and (self.output_bytes > seen or self.recording):
             seen = self.output_bytes
             with suppress(TimeoutError):
-                return await within(self.recorder.clock, STRAGGLER_MS, self.read.wait)
+                await within(self.recorder.clock, STRAGGLER_MS, self.read.wait)
 
     async def _feed(self) -> None:
         if self.process.stdin is not None:

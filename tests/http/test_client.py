@@ -316,3 +316,4 @@ async def test_an_output_that_was_put_aside_is_the_result(serve: Serve) -> None:
             await client.payload(execution_id, "0" * 64)
         run = await made.tailrace.start("large")
         assert await run == {"body": "x" * 100_000}
+        assert (await run.wait()).output == {"body": "x" * 100_000}

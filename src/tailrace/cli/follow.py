@@ -113,6 +113,13 @@ def print_summary(state: ExecutionState) -> None:
         print(json.dumps(state.output, ensure_ascii=False, indent=2))
 
 
+def _unbounded(settings: Settings) -> Settings:
+    """What somebody typed is not ended for saying much, unless they said that it should be."""
+    if "events_per_execution_max" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"events_per_execution_max": 0})
+
+
 async def run_flow(
     settings: Settings,
     flow: Startable,
@@ -122,7 +129,7 @@ async def run_flow(
     view: View,
 ) -> int:
     """Run a flow in this process and show it; returns the exit status."""
-    async with Runtime(settings, flows=[flow]) as runtime:
+    async with Runtime(_unbounded(settings), flows=[flow]) as runtime:
         run = await runtime.start(flow, given, deadline_ms=deadline_ms)
         _say(f"execution {run.id}")
         async with anyio.create_task_group() as tasks:
@@ -144,7 +151,7 @@ async def run_flow(
 
 async def run_command(settings: Settings, command: Sequence[str], name: str | None) -> int:
     """Run a command as an execution, its output passed through; returns its exit status."""
-    async with Runtime(settings) as runtime:
+    async with Runtime(_unbounded(settings)) as runtime:
         queued = events.ExecutionQueued(
             kind="workload", flow=name or command[0], input={"command": list(command)}
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Shell, start_flow, stream_url, until
+from tests.e2e.conftest import Shell, events, start_flow, stream_url, until
 
 SLOW = """
 import anyio
@@ -122,3 +122,15 @@ def test_two_servers_count_together_and_a_killed_one_gives_all_back(
         doomed.kill()
         doomed.wait()
         until(lambda: admitted(there))
+
+
+def test_what_is_typed_may_say_what_it_likes_unless_it_was_limited(shell: Shell) -> None:
+    talk = ("exec", "--", "sh", "-c", "seq 1 3000")
+    assert shell.run(*talk).returncode == 0
+    limited = shell.run(*talk, env={"TAILRACE_EVENTS_PER_EXECUTION_MAX": "1000"})
+    assert limited.returncode != 0
+    newest = events(shell.run("ls", "--json", "--limit", "2").stdout)
+    assert [row["status"] for row in newest] == ["failed", "completed"]
+    told = events(shell.run("tail", newest[0]["execution_id"], "--json").stdout)
+    assert [e["type"] for e in told].count("warning") == 1
+    assert told[-1]["data"]["error"]["type"] == "too_many_events"

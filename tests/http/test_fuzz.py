@@ -20,6 +20,7 @@ import pytest
 
 from tailrace import Settings, Tailrace, flow, node, task
 from tailrace.events import TERMINAL
+from tailrace.http import probe
 from tailrace.testing.clock import settle
 from tailrace.testing.contract import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served
@@ -142,7 +143,10 @@ async def by_client(served: Served, fuzzer: Fuzzer, numbers: range, counts: Coun
 
 
 @pytest.fixture
-async def target(serve: Serve, tmp_path: Path) -> AsyncIterator[Served]:
+async def target(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Served]:
+    monkeypatch.setattr(probe, "PROBES_MAX", 1000)  # too many at once are refused with a 503
     tailrace = Tailrace(
         settings=Settings(
             store=f"sqlite:///{tmp_path / 'log.db'}",

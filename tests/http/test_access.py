@@ -161,6 +161,22 @@ async def test_a_stranger_learns_nothing_of_what_there_is(guarded: Served) -> No
     assert await written(guarded) == before
 
 
+async def test_rights_on_one_execution_are_of_no_use_in_another_workspace(serve: Serve) -> None:
+    """Nor before it exists: else they would choose where it is made."""
+
+    async def hook(_: Asking) -> Identity:
+        return Identity(subject="ann", executions={"X1": {"admin"}, "XX": {"admin"}})
+
+    async with serve(Tailrace("memory:", authorize=hook)) as served:
+        await started(served.tailrace.log, "X1", "w")
+        assert (await served.http.get(f"{OURS}/X1")).status_code == 200
+        elsewhere = OURS.replace("/w/", "/v/")
+        for path in (f"{elsewhere}/X1", f"{elsewhere}/XX", f"{OURS}/XX"):
+            assert told(await served.http.get(path)) == (404, "execution_not_found")
+            posted = await served.http.post(f"{path}/events", json={"events": []})
+            assert told(posted) == (404, "execution_not_found")
+
+
 async def test_in_a_workspace_of_his_own_another_ones_execution_is_not_there(
     guarded: Served,
 ) -> None:

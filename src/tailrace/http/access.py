@@ -221,10 +221,15 @@ class Gate:
             verdict = decide(identity, rule.right, workspace=EVERYWHERE)
         else:
             if rule.where == "default":
-                workspace = "default"
+                workspace, execution = "default", None
             elif rule.where == "execution" and execution is not None:
                 workspace = (await self.runtime.log.entry(execution)).workspace
             verdict = decide(identity, rule.right, workspace=workspace, execution=execution)
+            if verdict is Verdict.ALLOWED and rule.right not in identity.rights(workspace):
+                # He has it for this execution alone: where that is, it says, not he.
+                assert execution is not None
+                entry = await self.runtime.log.entry(execution)
+                verdict = verdict if entry.workspace == workspace else Verdict.HIDDEN
         if verdict is Verdict.HIDDEN and execution is not None:
             raise ExecutionNotFound(f"There is no execution {execution!r} here")
         if verdict is Verdict.HIDDEN and rule.where == "path":

@@ -219,6 +219,7 @@ async def test_openapi_has_every_route(served: Served) -> None:
         "/api/v1/probe",
         "/healthz",
         "/readyz",
+        "/metrics",
     } == set(document["paths"])
     assert (
         "text/event-stream"

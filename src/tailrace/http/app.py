@@ -21,7 +21,7 @@ from tailrace.errors import PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.flow.build import Flow
 from tailrace.http import executions, probe, problems, prometheus
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
-from tailrace.http.observe import NOTE, Observer
+from tailrace.http.observe import NOTE, SEND, Observer
 from tailrace.http.streams import endpoints
 from tailrace.http.triggers import TriggerEndpoint
 from tailrace.http.workloads import workloads_router
@@ -72,7 +72,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
             app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
     describe_streams(app)
-    return _Gate(app, runtime, streams, observer)
+    gate = _Gate(app, runtime, streams, observer)
+    return gate if observer is None else observer.observed(gate)
 
 
 class _Gate:
@@ -90,8 +91,6 @@ class _Gate:
         observer: Observer | None,
     ) -> None:
         self.app, self.runtime, self.observer = app, runtime, observer
-        if observer is not None:
-            self.app = observer.observed(app)
         self._streams = [(compile_path(path)[0], endpoint) for path, endpoint in streams.items()]
         self._listening = False
 
@@ -111,6 +110,7 @@ class _Gate:
         if self.observer is not None:
             view = getattr(endpoint, "view", "workspace")
             note = scope[NOTE] = self.observer.stream(scope, view)
+            send = scope.pop(SEND)
         try:
             return await endpoint(scope, receive, send)
         except TailraceError as error:

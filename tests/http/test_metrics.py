@@ -283,10 +283,11 @@ async def test_a_line_for_each_request_without_secrets(serve: Serve, access: Kep
         secret = {"authorization": "Bearer s3cret", "cookie": "session=s3cret"}
         await served.http.get("/healthz?ticket=s3cret", headers=secret)
         await served.http.get(f"{BASE}/X1/stream?ticket=s3cret&after=x", headers=secret)
+        await served.http.head(f"{BASE}/X1/stream")
         await served.http.get(f"{BASE}/%0aforged", headers=secret)
         stream = await served.http.get(f"{BASE}/X1/stream?follow=false&token=s3cret")
         assert "s3cret" not in repr((access.lines, access.texts))
-        ok, refused, forged, streamed = access.lines
+        ok, refused, looked, forged, streamed = access.lines
     assert ok.pop("duration_ms") >= 0
     assert ok == {
         "method": "GET",
@@ -298,12 +299,24 @@ async def test_a_line_for_each_request_without_secrets(serve: Serve, access: Kep
     assert (refused["status"], refused["code"]) == (400, "invalid_position")
     assert refused["execution_id"] == "X1"
     assert forged["path"].endswith("/%0Aforged")
-    assert "\n" not in access.texts[2]
+    assert (looked["method"], looked["status"]) == ("HEAD", 200)
+    assert "\n" not in access.texts[3]
     assert streamed["reason"] == "caught_up"
     assert streamed["events"] == 1
     assert streamed["execution_id"] == "X1"
     # Of a stream that was handed over, what frames its chunks is counted too: 12 bytes or so each.
     assert len(stream.content) <= streamed["bytes"] <= len(stream.content) + 40
+
+
+async def test_who_leaves_before_the_answer_has_a_line_too(serve: Serve, access: Kept) -> None:
+    async with serve(access_log=True) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            head = f"POST {BASE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{"
+            await stream.send(head.encode())
+        while not access.lines:
+            await anyio.lowlevel.checkpoint()
+    assert access.lines[0]["status"] == 499
 
 
 async def test_without_the_setting_there_is_no_line(served: Served, access: Kept) -> None:

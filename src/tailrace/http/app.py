@@ -23,7 +23,7 @@ from tailrace.http import executions, ingest, probe, problems, prometheus, sessi
 from tailrace.http.access import Gate
 from tailrace.http.bodies import head_refusal, require_json
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
-from tailrace.http.observe import NOTE, Observer
+from tailrace.http.observe import NOTE, SEND, Observer
 from tailrace.http.streams import endpoints
 from tailrace.http.triggers import TriggerEndpoint
 from tailrace.http.workloads import workloads_router
@@ -76,7 +76,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
             app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
     describe_streams(app)
-    return Gate(_Gate(app, runtime, streams, observer), runtime)
+    gate = Gate(_Gate(app, runtime, streams, observer), runtime)
+    return gate if observer is None else observer.observed(gate)
 
 
 class _Gate:
@@ -94,7 +95,6 @@ class _Gate:
         observer: Observer | None,
     ) -> None:
         self.app, self.runtime, self.observer = app, runtime, observer
-        self._watched = app if observer is None else observer.observed(app)
         self._streams = [(compile_path(path)[0], endpoint) for path, endpoint in streams.items()]
         self._listening = False
 
@@ -111,11 +111,12 @@ class _Gate:
             close_on_signal(self.runtime)
         endpoint = self._stream(scope) if scope["method"] in ("GET", "HEAD") else None
         if endpoint is None:
-            return await self._watched(scope, receive, send)
+            return await self.app(scope, receive, send)
         note = None
         if self.observer is not None:
             view = getattr(endpoint, "view", "workspace")
             note = scope[NOTE] = self.observer.stream(scope, view)
+            send = scope.pop(SEND)
         try:
             return await endpoint(scope, receive, send)
         except TailraceError as error:

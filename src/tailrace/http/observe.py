@@ -20,7 +20,11 @@ from tailrace.hub import Opening
 from tailrace.runtime import Runtime
 
 NOTE = "tailrace.note"  # in the ASGI scope of a request for a stream
-OBSERVER = "tailrace.observer"  # in the scope of every other request
+OBSERVER = "tailrace.observer"  # in the scope of every request
+SEND = (
+    "tailrace.send"  # likewise: the server's own `send`, for streams, which are noted by themselves
+)
+LEFT = 499  # what servers note where the client left before there was an answer
 WORKSPACES_MAX = 1000  # told apart in labels; the others are one
 _access = logging.getLogger("tailrace.access")
 
@@ -47,13 +51,13 @@ class Observer:
         return name if name in self._workspaces else "other"
 
     def observed(self, app: ASGIApp) -> ASGIApp:
-        """An app whose requests are noted; for those that are no streams."""
+        """An app whose requests are noted, by whomever they are answered in it."""
 
         async def call(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 return await app(scope, receive, send)
-            began, status, size = self.clock.monotonic(), 500, 0
-            scope[OBSERVER] = self
+            began, status, size = self.clock.monotonic(), LEFT, 0
+            scope[OBSERVER], scope[SEND] = self, send
 
             async def sent(message: Message) -> None:
                 nonlocal status, size
@@ -63,7 +67,11 @@ class Observer:
 
             try:
                 await app(scope, receive, sent)
+            except Exception:
+                status = 500 if status == LEFT else status
+                raise
             finally:
+                scope.pop(SEND, None)  # it holds the scope: memory would wait for the collector
                 if NOTE not in scope:  # else it became a stream, which is noted by itself
                     self._answered(scope, status)
                     self.line(scope, status, began, bytes=size)

@@ -8,7 +8,7 @@ sites send, and puts the headers on. A stream that is handed over from the serve
 passes here while it begins, like any other; its end is `Access.look`'s.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote
@@ -137,8 +137,14 @@ class Table:
 class Gate:
     """Lets a request in to an app, or answers it."""
 
-    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
-        self.app, self.runtime = app, runtime
+    def __init__(
+        self,
+        app: ASGIApp,
+        runtime: Runtime,
+        observed: Callable[[ASGIApp], ASGIApp] = lambda answer: answer,
+    ) -> None:
+        """`observed`: how an answer of the gate's own is counted, and logged."""
+        self.app, self.runtime, self.observed = app, runtime, observed
         self.origins = Origins(runtime.settings.cors_origins)
         flows = [flow for flow in runtime.flows.values() if isinstance(flow, Flow)]
         self.table = Table(flows)
@@ -151,18 +157,19 @@ class Gate:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         send = protected(send, path, self.origins.headers(headers.get("origin")))
         ticket = _take_ticket(scope)
+        answer = self.app
         try:
             if not path.isprintable():
                 raise InvalidRequest("The path holds what nobody can print")
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-                answer = self.origins.preflight(headers.get("origin", ""))
-                return await answer(scope, receive, send)
-            scope[IDENTITY] = await self._admitted(scope, headers, path, ticket)
+                answer = self.observed(self.origins.preflight(headers.get("origin", "")))
+            else:
+                scope[IDENTITY] = await self._admitted(scope, headers, path, ticket)
         except TailraceError as error:
-            return await problems.problem(error)(scope, receive, send)
+            answer = self.observed(problems.problem(error))
         except HTTPException as error:
-            return await problems.http_problem(Request(scope), error)(scope, receive, send)
-        return await self.app(scope, receive, send)
+            answer = self.observed(problems.http_problem(Request(scope), error))
+        return await answer(scope, receive, send)
 
     async def _admitted(
         self, scope: Scope, headers: Headers, path: str, ticket: str | None

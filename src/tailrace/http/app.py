@@ -76,8 +76,10 @@ def create_app(runtime: Runtime) -> ASGIApp:
             app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
     describe_streams(app)
-    gate = Gate(_Gate(app, runtime, streams, observer), runtime)
-    return gate if observer is None else observer.observed(gate)
+    inner: ASGIApp = _Gate(app, runtime, streams, observer)
+    if observer is None:
+        return Gate(inner, runtime)
+    return Gate(observer.observed(inner), runtime, observer.observed)
 
 
 class _Gate:

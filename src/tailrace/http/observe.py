@@ -52,31 +52,29 @@ class Observer:
 
     def observed(self, app: ASGIApp) -> ASGIApp:
         """An app whose requests are noted, by whomever they are answered in it."""
+        return _Observed(self, app)
 
-        async def call(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                return await app(scope, receive, send)
-            began, status, size = self.clock.monotonic(), LEFT, 0
-            scope[OBSERVER], scope[SEND] = self, send
+    async def note(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let an app answer a request, and note how."""
+        began, status, size = self.clock.monotonic(), LEFT, 0
+        scope[OBSERVER], scope[SEND] = self, send
 
-            async def sent(message: Message) -> None:
-                nonlocal status, size
-                status = message.get("status", status)
-                size += len(message.get("body", b""))
-                await send(message)
+        async def sent(message: Message) -> None:
+            nonlocal status, size
+            status = message.get("status", status)
+            size += len(message.get("body", b""))
+            await send(message)
 
-            try:
-                await app(scope, receive, sent)
-            except Exception:
-                status = 500 if status == LEFT else status
-                raise
-            finally:
-                scope.pop(SEND, None)  # it holds the scope: memory would wait for the collector
-                if NOTE not in scope:  # else it became a stream, which is noted by itself
-                    self._answered(scope, status)
-                    self.line(scope, status, began, bytes=size)
-
-        return call
+        try:
+            await app(scope, receive, sent)
+        except Exception:
+            status = 500 if status == LEFT else status
+            raise
+        finally:
+            scope.pop(SEND, None)  # it holds the scope: memory would wait for the collector
+            if NOTE not in scope:  # else it became a stream, which is noted by itself
+                self._answered(scope, status)
+                self.line(scope, status, began, bytes=size)
 
     def _answered(self, scope: Scope, status: int) -> None:
         route = str(getattr(scope.get("route"), "path", "none"))
@@ -222,3 +220,16 @@ def trace_id(scope: Scope) -> str | None:
     """The id of that trace."""
     found = traceparent(scope)
     return found.split("-")[1] if found else None
+
+
+class _Observed:
+    """An app, and who notes its answers."""
+
+    def __init__(self, observer: Observer, app: ASGIApp) -> None:
+        self.observer, self.app = observer, app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.observer.note(self.app, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)

@@ -66,10 +66,10 @@ def cut(made: socket.socket) -> None:
 
 
 def connections(url: str) -> int:
-    """How many the kernel has on the server's side."""
-    port, established = f":{httpx.URL(url).port:04X}", "01"
+    """How many the kernel has on the server's side; closed ones that it cannot get rid of, too."""
+    port, no_more = f":{httpx.URL(url).port:04X}", ("06", "0A")  # they wait for time, or listen
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
-    return sum(row[1].endswith(port) and row[3] == established for row in rows)
+    return sum(row[1].endswith(port) and row[3] not in no_more for row in rows)
 
 
 def admitted(url: str) -> bool:

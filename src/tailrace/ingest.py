@@ -35,10 +35,11 @@ from tailrace.errors import (
     ShuttingDown,
     StoreBusy,
     TailraceError,
+    TooManyEvents,
 )
 from tailrace.events import Draft, Event
 from tailrace.lifecycle import NEW, ExecutionState
-from tailrace.log.base import BATCH_MAX_EVENTS, Appended, Opening, Producer
+from tailrace.log.base import Appended, Opening, Producer
 from tailrace.reported import Batch, Report, begins_work, drafted, opening
 from tailrace.runtime import Runtime
 
@@ -100,17 +101,26 @@ class Ingest:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def take(
-        self, workspace: str, execution_id: str, batch: Batch, producer: Producer | None = None
+        self,
+        workspace: str,
+        execution_id: str,
+        batch: Batch,
+        producer: Producer | None = None,
+        *,
+        by: str | None = None,
     ) -> Taken:
         """Append a batch; a first one, which says what the execution is, creates it.
 
-        Raises ExecutionNotFound, RunsHere, AttemptFenced, ProducerGap, LogSealed,
-        IllegalTransition, InvalidEvent, InvalidFlow, PayloadTooLarge, and StoreError.
+        `by` is whose rate it counts to: a credential; else the workspace's. Raises
+        ExecutionNotFound, RunsHere, AttemptFenced, ProducerGap, LogSealed, IllegalTransition,
+        InvalidEvent, InvalidFlow, PayloadTooLarge, RateLimited, TooManyEvents, and StoreError.
         """
         if self._runtime.hub.closing:
             raise ShuttingDown
-        if len(batch.events) > BATCH_MAX_EVENTS:
-            raise PayloadTooLarge(f"A batch holds at most {BATCH_MAX_EVENTS} events")
+        most = self._runtime.settings.batch_events_max
+        if len(batch.events) > most:
+            raise PayloadTooLarge(f"A batch holds at most {most} events")
+        self._runtime.limits.ingest(by or f"workspace/{workspace}", len(batch.events))
         if not batch.events:
             producer = None
         elif producer is None:
@@ -177,7 +187,7 @@ class Ingest:
                 if not await self._catch_up(known):  # then it is another log of that id by now
                     known.fold = _empty(known.fold.state.id)
                     await self._catch_up(known)
-            except (IllegalTransition, AttemptFenced) as refusal:
+            except (IllegalTransition, AttemptFenced, TooManyEvents) as refusal:
                 current = not await self._catch_up(known)
                 if current and (taken := await self._repeated(known, producer, refusal)):
                     return taken
@@ -241,6 +251,8 @@ class Ingest:
         self, before: ExecutionState, after: ExecutionState, drafts: list[Draft], by: Producer
     ) -> Appended:
         if before.head:
+            types = [draft.type for draft in drafts]
+            await self._runtime.limits.room(before.id, before.head, types)
             return await self._log.append(before.id, drafts, expected=before.head, producer=by)
         made = Opening(
             execution_id=before.id,

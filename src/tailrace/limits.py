@@ -32,7 +32,7 @@ from tailrace.errors import (
     TooManyStreams,
 )
 from tailrace.events import TERMINAL, draft
-from tailrace.log.base import Entry, EventLog, Producer
+from tailrace.log.base import EventLog, Producer
 from tailrace.settings import Settings
 
 Leave = Callable[[], None]
@@ -132,17 +132,17 @@ class Limits:
                 retry_after_s=math.ceil(wait_s),
             )
 
-    async def room(self, entry: Entry, types: Iterable[str]) -> None:
+    async def room(self, execution_id: str, head: int, types: Iterable[str]) -> None:
         """Let events into a log from outside. Raises TooManyEvents; the log then says so, once."""
         limit = self._settings.events_per_execution_max
-        if any(is_full(limit, seq, type_) for seq, type_ in enumerate(types, start=entry.head)):
+        if any(is_full(limit, seq, type_) for seq, type_ in enumerate(types, start=head)):
             made = draft(full_warning(limit), self._clock.now())
             once = Producer("tailrace.limits", 1)
             try:
-                await self._log.append(entry.execution_id, [made], producer=once)
+                await self._log.append(execution_id, [made], producer=once)
             except LogSealed:
                 return  # the append that follows is told of that
-            raise TooManyEvents(f"{entry.execution_id} has {entry.head} events")
+            raise TooManyEvents(f"{execution_id} has {head} events")
 
     # --- places -------------------------------------------------------------------------------
 

@@ -681,3 +681,33 @@ async def test_the_description_of_the_bodies_stands_by_itself(served: Served) ->
     assert "#/$defs/" not in text
     body = document["paths"][PROGRESS]["post"]["requestBody"]["content"]["application/json"]
     assert body["schema"]["properties"]["events"]["anyOf"][0]["items"]["properties"]["event"]
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+async def test_reports_have_limits_and_a_refusal_can_be_repeated(serve: Serve) -> None:
+    async with serve(batch_events_max=5, ingest_events_per_s=5) as served:
+        engine = Engine(served)
+        assert (await engine.post(QUEUED, STARTED)).status_code == 202
+        whole = await engine.refused(*[line(n) for n in range(6)])
+        assert whole == (413, "payload_too_large")
+        for _ in range(10):  # a batch may take what is left and more; the next ones wait
+            answer = await engine.post(*[line(n) for n in range(5)])
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_an_execution_that_is_full_says_so_and_can_still_end(serve: Serve) -> None:
+    async with serve(events_per_execution_max=4) as served:
+        engine = Engine(served)
+        assert (await engine.post(QUEUED, STARTED)).status_code == 202
+        last = await engine.post(line(1), line(2))
+        assert last.status_code == 202
+        full = await engine.post(line(3))
+        assert (full.status_code, full.json()["code"]) == (409, "too_many_events")
+        assert (await engine.types())[-1] == "warning"
+        engine.seq -= 1  # an honest repeat of the last one, whose answer was lost
+        assert (await engine.post(line(1), line(2))).json()["duplicate"] is True
+        engine.seq += 1
+        assert (await engine.post(COMPLETED)).status_code == 202

@@ -255,14 +255,14 @@ async def test_events_from_outside_meet_the_same_limit(
 ) -> None:
     limits = make(events_per_execution_max=4)
     await begin(log)
-    await limits.room(await log.entry("X1"), ["log.line"] * 3)
+    await limits.room("X1", (await log.entry("X1")).head, ["log.line"] * 3)
     with pytest.raises(TooManyEvents):
-        await limits.room(await log.entry("X1"), ["log.line"] * 4)
+        await limits.room("X1", (await log.entry("X1")).head, ["log.line"] * 4)
     await log.append("X1", [line(n) for n in range(3)])
     for _ in range(2):
         with pytest.raises(TooManyEvents):
-            await limits.room(await log.entry("X1"), ["log.line"])
-    await limits.room(await log.entry("X1"), ["node.failed", "execution.failed"])
+            await limits.room("X1", (await log.entry("X1")).head, ["log.line"])
+    await limits.room("X1", (await log.entry("X1")).head, ["node.failed", "execution.failed"])
     told = [r.type for r in await log.read("X1", 0, 99) if r.type == "warning"]
     assert told == ["warning"]  # once
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import JSONResponse
 
+from tailrace.http.asked import holder
 from tailrace.http.executions import Problem, links
 from tailrace.http.faces import NDJSON
 from tailrace.ingest import Ingest, Taken
@@ -69,7 +70,9 @@ def router(runtime: Runtime) -> APIRouter:
     async def report(workspace: str, execution_id: str, request: Request) -> JSONResponse:
         body = await request.body()
         lines = request.headers.get("content-type", "").startswith(NDJSON)
-        return _answer(await ingest.take(workspace, execution_id, _batch(body, lines=lines)))
+        batch, who = _batch(body, lines=lines), holder(request.scope)
+        by = None if who is None else who.credential
+        return _answer(await ingest.take(workspace, execution_id, batch, by=by))
 
     @api.post(
         "/jobs/progress",

@@ -49,7 +49,7 @@ def opened(url: str, receive_buffer: int | None = None) -> Iterator[socket.socke
         if receive_buffer:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         made.connect((where.host, where.port))
-        made.sendall(f"GET {where.raw_path.decode()} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        made.sendall(f"GET {where.raw_path.decode()} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         assert b" 200 " in made.recv(200)
         yield made
 

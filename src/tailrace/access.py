@@ -63,7 +63,7 @@ Authorize = Callable[[Asking], Awaitable[Identity | None]]
 
 
 def asks(settings: Settings, authorize: Authorize | None = None) -> bool:
-    """Whether everybody has to say who he is: as the settings say, or if they name a way to."""
+    """Whether everybody has to say who they are: as the settings say, or if they name a way to."""
     configured = settings.jwt_keys is not None or authorize is not None
     return configured if settings.auth is None else settings.auth
 

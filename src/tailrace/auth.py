@@ -1,7 +1,7 @@
 """Who may do what: identities, rights, roles, and the one decision.
 
-The law of this file: pure, and the only place where it is decided. Nobody is told of what he may
-know nothing of: there is no difference between a workspace or an execution that is not his and
+The law of this file: pure, and the only place where it is decided. Nobody is told of what they may
+know nothing of: there is no difference between a workspace or an execution not theirs and
 one that does not exist.
 """
 
@@ -36,11 +36,11 @@ ROLES: Mapping[str, Rights] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who asks, and what he may.
+    """Who asks, and what they may.
 
     `workspaces` and `executions` give the rights in each of them, by name and id; they add up.
-    `credentials` are the ids of what he showed, the first one above all: revoking any of them
-    ends his streams. `expires_at` is when all this is over.
+    `credentials` are the ids of what they showed, the first one above all: revoking any of them
+    ends their streams. `expires_at` is when all this is over.
     """
 
     subject: str
@@ -52,11 +52,11 @@ class Identity:
 
     @property
     def credential(self) -> str:
-        """What he is counted by: the credential that everything else was made from."""
+        """What they are counted by: the credential that everything else was made from."""
         return self.credentials[0] if self.credentials else f"subject:{self.subject}"
 
     def rights(self, workspace: str | None = None, execution: str | None = None) -> Rights:
-        """What he may in a workspace, or with one execution of it."""
+        """What they may in a workspace, or with one execution of it."""
         given = [*self.workspaces.get(EVERYWHERE, ())]
         if workspace is not None:
             given += self.workspaces.get(workspace, ())
@@ -65,7 +65,7 @@ class Identity:
         return frozenset[Right]().union(*(IMPLIES[right] for right in given))
 
     def anywhere(self) -> Rights:
-        """What he may in some workspace."""
+        """What they may in some workspace."""
         return frozenset[Right]().union(*(self.rights(name) for name in self.workspaces))
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,9 +97,9 @@ class Verdict(Enum):
     """The decision, and the status it is told with."""
 
     ALLOWED = 200
-    UNKNOWN = 401  # nobody has said who he is
-    HIDDEN = 404  # he may not know whether there is such a thing
-    FORBIDDEN = 403  # he knows of it, and may not do that
+    UNKNOWN = 401  # nobody has said who they are
+    HIDDEN = 404  # they may not know whether there is such a thing
+    FORBIDDEN = 403  # they know of it, and may not do that
 
 
 def decide(

@@ -11,7 +11,7 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   ├── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
     │   │   · PayloadNotFound · WorkloadNotFound · WorkspaceNotFound
     │   └── SignatureInvalid · SignatureStale · InvalidExport · AuthRequired
-    ├── AccessError                 who asks, or whether he may
+    ├── AccessError                 who asks, or whether they may
     │   ├── Unauthenticated · TokenInvalid · TokenExpired · TokenRevoked · TicketInvalid
     │   └── Forbidden · CrossSite · WrongHost · KeysUnavailable
     ├── ConflictError               the log has moved on, or says otherwise

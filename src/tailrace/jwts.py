@@ -51,7 +51,7 @@ KEY_OF: Mapping[str, tuple[str, str | None]] = {
 TOKEN_MAX = 16_384
 KEYS_MAX_BYTES = 1_048_576
 KEYS_TRIED = 8  # of those that fit, where a token names none
-REFETCH_S = 10.0  # at most this often: a stranger can make up as many key ids as he likes
+REFETCH_S = 10.0  # at most this often: a stranger can make up as many key ids as they like
 STALE_S = 3600.0  # how long keys are used that can no longer be fetched
 FETCH_S = 5.0
 
@@ -250,7 +250,7 @@ class Tokens:
             workspaces=workspaces,
             executions=executions,
             expires_at=expires_at,
-            # Counted by its subject: one who renews his tokens stays the same.
+            # Counted by its subject: one who renews their tokens stays the same.
             credentials=(f"subject:{subject}", f"jwt:{name}"),
         )
 

@@ -243,7 +243,7 @@ class Settings(BaseModel):
     )
     auth: bool | None = Field(
         default=None,
-        description="Whether everybody has to say who he is. Unset: if keys for JWTs or a hook "
+        description="Whether everybody has to say who they are. Unset: if keys for JWTs or a hook "
         "are given; without, only this machine is served.",
     )
     jwt_keys: str | None = Field(

@@ -1,9 +1,9 @@
-"""The gate: who asks, and whether he may, before anything else of a request is looked at.
+"""The gate: who asks, and whether they may, before anything else of a request is looked at.
 
 The law of this file: what is not in the table is refused. Every route has a line there (a test
 reads the OpenAPI document and finds those without), so a route that was forgotten serves nobody.
 
-Where nobody is asked who he is (`Access.on` is false) the gate only keeps out what pages of other
+Where nobody is asked who they are (`Access.on` is false) the gate only keeps out what pages of other
 sites send, and puts the headers on. A stream that is handed over from the server (http.direct)
 passes here while it begins, like any other; its end is `Access.look`'s.
 """
@@ -51,7 +51,7 @@ class Rule:
     default    in the workspace `default`
     somewhere  in any workspace
     server     in all workspaces
-    known      whoever it is, he must have said so
+    known      whoever it is, they must have said so
     public     nothing; health and descriptions, which the setting public_health closes
     self       nothing: the route checks for itself what it is sent
     """
@@ -174,7 +174,7 @@ class Gate:
     async def _admitted(
         self, scope: Scope, headers: Headers, path: str, ticket: str | None
     ) -> Identity | None:
-        """Who asks, if he may. Raises an AccessError, a 404 that says nothing, or StoreError."""
+        """Who asks, if they may. Raises an AccessError, a 404 that says nothing, or StoreError."""
         access, method = self.runtime.access, scope["method"]
         if not self.runtime.is_open:
             return None  # the app refuses everything
@@ -233,7 +233,7 @@ class Gate:
                 workspace = (await self.runtime.log.entry(execution)).workspace
             verdict = decide(identity, rule.right, workspace=workspace, execution=execution)
             if verdict is Verdict.ALLOWED and rule.right not in identity.rights(workspace):
-                # He has it for this execution alone: where that is, it says, not he.
+                # The right is for this execution alone: where that is, it says, not who asks.
                 assert execution is not None
                 entry = await self.runtime.log.entry(execution)
                 verdict = verdict if entry.workspace == workspace else Verdict.HIDDEN

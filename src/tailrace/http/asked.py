@@ -87,7 +87,7 @@ class Asked:
 
 
 def holder(scope: Scope) -> Identity | None:
-    """Who a stream is opened for: it ends when he may no longer. None: nobody was asked."""
+    """Who a stream is opened for: it ends when they may no longer. None: nobody was asked."""
     identity: Identity | None = scope.get(IDENTITY)
     return identity
 

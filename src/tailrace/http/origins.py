@@ -131,7 +131,7 @@ def _missing(has: dict[bytes, bytes], path: str, status: int) -> RawHeaders:
 
 
 class LocalOnly:
-    """Serves this machine and no other name: for a server that asks nobody who he is.
+    """Serves this machine and no other name: for a server that asks nobody who they are.
 
     A page on the web can let its own name point to 127.0.0.1; to the browser it is then of the
     same origin as this server, and could read and start everything. The name it asks for tells.

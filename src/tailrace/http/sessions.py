@@ -1,6 +1,6 @@
 """Credentials for browsers: a session in a cookie, and tickets for single streams.
 
-The law of this file: nobody gets more here than what he came with, nor for longer. `EventSource`
+The law of this file: nobody gets more here than what they came with, nor for longer. `EventSource`
 cannot send a header; these are its two ways in, and neither puts what lasts into a URL.
 """
 
@@ -18,7 +18,7 @@ from tailrace.http.executions import Problem
 from tailrace.http.origins import host_name, is_loopback
 from tailrace.runtime import Runtime
 
-# Who asks where nobody is asked who he is: clients need not know which server they have.
+# Who asks where nobody is asked who they are: clients need not know which server they have.
 ANYBODY = Identity(subject="anybody", workspaces={EVERYWHERE: ("admin",)})
 
 

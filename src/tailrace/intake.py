@@ -43,7 +43,7 @@ class Intake:
         Raises InvalidEvent if it cannot be JSON, PayloadTooLarge if no log takes it.
         """
         encoded = made.encode(execution_id)
-        if not self.redactor.clean_bytes(encoded):
+        if made.data and not self.redactor.clean_bytes(encoded):
             data = self.redactor.value(to_jsonable_python(made.data, inf_nan_mode="null"))
             made = replace(made, data=data, encoded=None)
             encoded = made.encode(execution_id)

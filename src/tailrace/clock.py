@@ -57,6 +57,15 @@ def rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")[:26] + "Z"
 
 
+def moment_of(text: str) -> datetime:
+    """Read a time that somebody wrote (ISO 8601), without an offset as UTC. Raises ValueError."""
+    try:
+        read = datetime.fromisoformat(text)
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except OverflowError as error:  # it is of a year that UTC has not
+        raise ValueError(text) from error
+
+
 def elapsed_ms(clock: Clock, since: float) -> int:
     """Whole milliseconds on the monotonic clock since a moment of it."""
     return round((clock.monotonic() - since) * 1000)

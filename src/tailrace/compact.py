@@ -5,42 +5,47 @@ it. Only neighbours are joined, so the id of the last of them stands for all, an
 change its mind at any id. Pure.
 """
 
-import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from tailrace.events import Draft, Record
+from tailrace.events import Draft, Event, Record
+from tailrace.filters import Filter
 
 PIECE = "llm.chunk"
+
+
+def shown(
+    records: Iterable[Record], wanted: Filter | None, *, compacted: bool | None = False
+) -> list[Record]:
+    """What of some records a reader is given: what it wants, and joined if it asked for that."""
+    chosen = [r for r in records if wanted is None or wanted.chooses(r)]
+    return compact(chosen) if compacted else chosen
 
 
 def compact(records: Iterable[Record]) -> list[Record]:
     """Join neighbouring pieces of one node's text; everything else stays as it is."""
     made: list[Record] = []
-    run: list[Record] = []
-    told: dict[str, Any] = {}
+    run: list[tuple[Record, Event]] = []
     for record in records:
-        envelope = json.loads(record.json()) if record.type == PIECE else None
-        if run and (envelope is None or _speaker(envelope) != _speaker(told)):
+        event = record.event() if record.type == PIECE else None
+        if run and (event is None or _speaker(event) != _speaker(run[-1][1])):
             made.append(_joined(run))
             run = []
-        if envelope is None:
+        if event is None:
             made.append(record)
         else:
-            run.append(record)
-            told = envelope
+            run.append((record, event))
     return [*made, _joined(run)] if run else made
 
 
-def _speaker(envelope: dict[str, Any]) -> tuple[Any, Any]:
-    return envelope.get("node"), envelope.get("attempt")
+def _speaker(event: Event) -> tuple[str | None, int]:
+    return event.node, event.attempt
 
 
-def _joined(run: Sequence[Record]) -> Record:
+def _joined(run: Sequence[tuple[Record, Event]]) -> Record:
     if len(run) == 1:
-        return run[0]
-    first, last = run[0].event(), run[-1].event()
-    text = "".join([str(record.event().data.get("text", "")) for record in run])
-    data = {**first.data, "text": text}
+        return run[0][0]
+    events = [event for _, event in run]
+    first, last = events[0], events[-1]
+    data = {**first.data, "text": "".join([str(e.data.get("text", "")) for e in events])}
     joined = Draft(type=PIECE, ts=last.ts, data=data, node=last.node, attempt=last.attempt)
-    return Record(run[-1].seq, PIECE, joined.encode(last.execution_id))
+    return Record(run[-1][0].seq, PIECE, joined.encode(last.execution_id))

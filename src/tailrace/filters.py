@@ -9,11 +9,11 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypedDict
 
-from tailrace.clock import rfc3339
+from tailrace.clock import moment_of, rfc3339
 from tailrace.errors import InvalidRequest
 from tailrace.events import CATALOG, TERMINAL, Record
 
@@ -151,8 +151,7 @@ def moment(text: str, now: datetime) -> str:
     try:
         if ago:
             return rfc3339(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
-        read = datetime.fromisoformat(text)
-        return rfc3339(read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC))
+        return rfc3339(moment_of(text))
     except (ValueError, OverflowError):
         raise InvalidRequest(
             f"since: {text[:40]!r} is no time",

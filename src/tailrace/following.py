@@ -7,7 +7,7 @@ what was handed to the caller.
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from tailrace import events
-from tailrace.compact import compact
+from tailrace.compact import shown
 from tailrace.errors import ShuttingDown
 from tailrace.events import Event, Record
 from tailrace.filters import Choice, chosen
@@ -40,9 +40,7 @@ class _Events:
         raise NotImplementedError
 
     def _chosen(self, batch: Batch) -> Sequence[Record]:
-        wanted = self._wanted
-        records = [r for r in batch.records if wanted is None or wanted.chooses(r)]
-        return compact(records) if self._compact else records
+        return shown(batch.records, self._wanted, compacted=self._compact)
 
 
 class Follow(_Events):

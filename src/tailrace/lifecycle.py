@@ -8,7 +8,7 @@ A move that is not in the table raises IllegalTransition, which names state and 
 other groups (log.line, output.item, custom.* …) may come in any state but a terminal one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -235,6 +235,12 @@ class ExecutionState:
         end = self.end or {}
         message = (self.error or {}).get("message") or end.get("reason")
         raise error(message, execution_id=self.id, **end)
+
+
+def digest_of(end: Mapping[str, Any]) -> str | None:
+    """By what an output is fetched that was too large for the terminal event, if it was."""
+    digest = (end.get("output_summary") or {}).get("digest")
+    return None if digest is None else str(digest)
 
 
 def outcome(end: Event) -> Any:

@@ -254,9 +254,7 @@ class ManyWatcher:
             number = next(iter(self._fresh))
             del self._fresh[number]
             watcher = self._watchers[number]
-            batch = watcher.take()
-            if batch is None:
-                batch = await watcher.fetch()
+            batch = await watcher.read()
             if batch.gap is not None:
                 self._gaps.append((watcher.opening.entry.execution_id, batch.gap))
             if not batch.records:

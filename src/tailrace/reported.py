@@ -6,13 +6,13 @@ it, where a large value is kept) it cannot say.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tailrace import events
-from tailrace.clock import rfc3339
+from tailrace.clock import moment_of, rfc3339
 from tailrace.errors import InvalidEvent, InvalidFlow
 from tailrace.events import TERMINAL, Draft
 from tailrace.flow.check import require_valid
@@ -158,9 +158,8 @@ def when(text: str | None, now: datetime) -> str:
     if text is None:
         return rfc3339(now)
     try:
-        read = datetime.fromisoformat(text)
-        read = read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
+        read = moment_of(text)
+    except ValueError:
         raise InvalidEvent(
             f"{text[:40]!r} is no time", hint="RFC 3339, such as 2026-02-18T10:30:00Z."
         ) from None

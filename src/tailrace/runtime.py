@@ -52,7 +52,7 @@ from tailrace.flow.build import Flow
 from tailrace.following import Follow, FollowMany
 from tailrace.hub import Hub
 from tailrace.intake import Intake
-from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_after
+from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, digest_of, outcome, status_after
 from tailrace.limits import Leave, Limits
 from tailrace.log.base import Entry, EventLog, Opening
 from tailrace.metrics import Metrics, NoMetrics
@@ -103,7 +103,7 @@ class Run:
 
     async def _whole(self, output: Any, end: Mapping[str, Any]) -> Any:
         """An output that was too large for its event is kept aside."""
-        digest = (end.get("output_summary") or {}).get("digest")
+        digest = digest_of(end)
         if digest is None:
             return output
         return from_json(await self._runtime.log.payload(self.id, digest))

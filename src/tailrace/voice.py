@@ -54,6 +54,7 @@ class Voice:
 
     def __init__(self, recorder: Recorder, node: str | None = None, attempt: int = 1) -> None:
         self.recorder, self.node, self.attempt = recorder, node, attempt
+        self._redactor = recorder.intake.redactor
         self.text_length = 0
         self.tool_calls = 0
         self._pieces: Pieces | None = None
@@ -72,7 +73,7 @@ class Voice:
     def text(self, piece: str | bytes) -> None:
         """Say a piece of text."""
         if self._pieces is None:
-            self._pieces = Pieces(self.recorder.intake.redactor)
+            self._pieces = Pieces(self._redactor)
         self._pass(self._pieces.feed(piece))
 
     def _pass(self, text: str) -> None:
@@ -84,9 +85,7 @@ class Voice:
     def structured(self, value: Any) -> None:
         """Say how an output under construction looks by now."""
         self._newest, self._structured = to_jsonable_python(value, inf_nan_mode="null"), True
-        self._tell(
-            self._unfinished(self.recorder.intake.redactor.value(self._newest)), settled=False
-        )
+        self._tell(self._unfinished(self._redactor.value(self._newest)), settled=False)
 
     def _unfinished(self, value: Any) -> Any:
         """Hold back what may be the beginning of a secret: the texts in it may still grow."""
@@ -94,9 +93,7 @@ class Voice:
             return {key: self._unfinished(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self._unfinished(item) for item in value]
-        return (
-            self.recorder.intake.redactor.stream().feed(value) if isinstance(value, str) else value
-        )
+        return self._redactor.stream().feed(value) if isinstance(value, str) else value
 
     def _tell(self, value: Any, *, settled: bool) -> None:
         steps = patch.diff(self._output, value, settled=settled)
@@ -119,4 +116,4 @@ class Voice:
             self._pass(self._pieces.end())
             self._pieces = None
         if self._structured:
-            self._tell(self.recorder.intake.redactor.value(self._newest), settled=True)
+            self._tell(self._redactor.value(self._newest), settled=True)

@@ -15,7 +15,6 @@ from tailrace.client.answers import (
     answer_of,
     api_url,
     bearer,
-    digest_of,
     json_of,
     output_of,
     problem_of,
@@ -26,6 +25,7 @@ from tailrace.clock import Clock, SystemClock
 from tailrace.errors import TailraceError
 from tailrace.events import Event
 from tailrace.filters import Choice
+from tailrace.lifecycle import digest_of
 
 
 class Follow:
@@ -194,7 +194,7 @@ class Client:
         async for _ in self.follow(execution_id, events="execution.*"):
             pass
         execution = await self.get(execution_id)
-        digest = digest_of(execution)
+        digest = digest_of(execution.get("end") or {})
         return output_of(execution) if digest is None else await self.payload(execution_id, digest)
 
     async def payload(self, execution_id: str, digest: str) -> Any:

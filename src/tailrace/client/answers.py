@@ -46,13 +46,6 @@ def answer_of(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-def digest_of(execution: dict[str, Any]) -> str | None:
-    """By what an output is fetched that was too large for its event."""
-    summary = (execution.get("end") or {}).get("output_summary") or {}
-    digest = summary.get("digest")
-    return None if digest is None else str(digest)
-
-
 def output_of(execution: dict[str, Any]) -> Any:
     """The output of an ended execution; raises the ExecutionError that says how it ended."""
     error = EXECUTION_ERRORS.get(str(execution["status"]))

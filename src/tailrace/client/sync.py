@@ -16,7 +16,6 @@ from tailrace.client.answers import (
     answer_of,
     api_url,
     bearer,
-    digest_of,
     json_of,
     output_of,
     problem_of,
@@ -27,6 +26,7 @@ from tailrace.clock import pause
 from tailrace.errors import TailraceError
 from tailrace.events import Event
 from tailrace.filters import Choice
+from tailrace.lifecycle import digest_of
 
 
 class Follow:
@@ -193,7 +193,7 @@ class SyncClient:
         for _ in self.follow(execution_id, events="execution.*"):
             pass
         execution = self.get(execution_id)
-        digest = digest_of(execution)
+        digest = digest_of(execution.get("end") or {})
         return output_of(execution) if digest is None else self.payload(execution_id, digest)
 
     def payload(self, execution_id: str, digest: str) -> Any:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from tailrace import events, sse
 from tailrace.clock import rfc3339
-from tailrace.compact import PIECE, compact
+from tailrace.compact import PIECE, shown
 from tailrace.events import TERMINAL, Record
 from tailrace.filters import LINE, Filter
 from tailrace.hub import Batch, Opening, Position, Signal, chunk
@@ -123,8 +123,8 @@ def _made(form: tuple[Face, Filter | None, bool, bool], batch: Batch) -> bytes:
     made = batch.forms.get(form)
     if made is None:
         face, wanted, compacted, chunked = form
-        chosen = [r for r in batch.records if wanted is None or wanted.chooses(r)]
-        made = face.frames(compact(chosen) if compacted else chosen)
+        chosen = shown(batch.records, wanted, compacted=compacted)
+        made = face.frames(chosen)
         if batch.records and (not chosen or chosen[-1].seq != batch.last):
             made += face.passed(batch.last)
         made = batch.forms[form] = chunk(made) if chunked else made

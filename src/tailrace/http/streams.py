@@ -12,9 +12,10 @@ connection (45-57 kB, research/hubs.md section 2.1) and neither can end for a sh
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,7 +29,7 @@ from tailrace.http.faces import Face, Words
 from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.places import take_place
 from tailrace.http.stalls import patient
-from tailrace.hub import Position, Signal, Watcher
+from tailrace.hub import Position, Signal, Timed, Watcher
 from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
 
@@ -136,15 +137,15 @@ class StreamEndpoint:
         headers = stream_headers(words.face)
         take_over = scope.get("extensions", {}).get(EXTENSION)
         if take_over is not None:
-            await _begin(watcher, words, headers, send)
+            await begin(send, headers, words.preamble(watcher.opening))
             hub, batch_s = self.runtime.hub, ask.batch_s
             if take_over(Direct(hub, watcher, words, follow=ask.follow, batch_s=batch_s)):
                 return True
             headers = {}
         async with patient(self.runtime, scope, send) as send_in_time, asyncio.TaskGroup() as tasks:
-            listener = tasks.create_task(_listen(watcher, receive))
+            listener = tasks.create_task(listen(watcher, receive))
             try:
-                pace = partial(gather, self.runtime.clock, watcher, ask.batch_s)
+                pace = partial(gather, self.runtime.clock, watcher.stopped, ask.batch_s)
                 await pump(watcher, words, headers, send_in_time, follow=ask.follow, pace=pace)
             finally:
                 listener.cancel()
@@ -161,7 +162,7 @@ def noted(note: StreamNote, watcher: Watcher, send: Send, *, resumes: bool) -> S
     return note.sending(send)
 
 
-async def _listen(watcher: Watcher, receive: Receive) -> None:
+async def listen(watcher: Timed, receive: Receive) -> None:
     """The only reader of `receive`: two would steal the disconnect from each other."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -177,22 +178,24 @@ def stream_headers(face: Face) -> dict[str, str]:
     }
 
 
-async def _begin(watcher: Watcher, words: Words, headers: dict[str, str], send: Send) -> None:
+async def begin(send: Send, headers: dict[str, str], first: bytes) -> None:
     """The head, and at once the first bytes."""
     raw = [(k.encode(), v.encode()) for k, v in headers.items()]
     await send({"type": "http.response.start", "status": 200, "headers": raw})
-    await write(send, words.preamble(watcher.opening))
+    await write(send, first)
 
 
 async def _no_pause() -> None:
     """Deliver at once."""
 
 
-async def gather(clock: Clock, watcher: Watcher, seconds: float) -> None:
-    """Let events come together for a while, unless the stream has to end."""
+async def gather(
+    clock: Clock, stopped: Callable[[], Coroutine[Any, Any, None]], seconds: float
+) -> None:
+    """Let events come together for a while, unless the stream has to end (`stopped`)."""
     if seconds:
         with suppress(TimeoutError):
-            await within(clock, round(seconds * 1000), watcher.stopped)
+            await within(clock, round(seconds * 1000), stopped)
 
 
 async def pump(
@@ -206,7 +209,7 @@ async def pump(
 ) -> None:
     """Stream over plain ASGI to the end, whatever it is; without headers, one that has begun."""
     if headers:
-        await _begin(watcher, words, headers, send)
+        await begin(send, headers, words.preamble(watcher.opening))
     try:
         goodbye = await _deliver(watcher, words, send, follow, pace)
     except TailraceError:

@@ -5,15 +5,13 @@ in all of them. A reader that resumes from it gets every event of every executio
 """
 
 import asyncio
-from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tailrace import events, sse
-from tailrace.clock import within
-from tailrace.compact import compact
+from tailrace.compact import shown
 from tailrace.errors import InvalidRequest, ShuttingDown
 from tailrace.events import Record
 from tailrace.http.asked import Asked, asked, holder
@@ -21,7 +19,7 @@ from tailrace.http.faces import EVENTS, EVENTS_NDJSON, Words
 from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.places import take_place
 from tailrace.http.stalls import patient
-from tailrace.http.streams import stream_headers, write
+from tailrace.http.streams import begin, gather, listen, stream_headers, write
 from tailrace.hub import Signal
 from tailrace.many import Many, ManyWatcher, Piece
 from tailrace.runtime import Runtime
@@ -74,19 +72,13 @@ class WorkspaceEndpoint:
             ):
                 stream = _Stream(watcher, words, ask, send_in_time)
                 await stream.begin(workspace, resumed=position is not None)
-                listener = tasks.create_task(_listen(watcher, receive))
+                listener = tasks.create_task(listen(watcher, receive))
                 try:
                     await stream.deliver()
                 finally:
                     listener.cancel()
         finally:
             watcher.close()
-
-
-async def _listen(watcher: ManyWatcher, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    watcher.wake(Signal.GONE)
 
 
 class _Stream:
@@ -96,15 +88,13 @@ class _Stream:
         self.watcher, self.words, self.ask, self.send = watcher, words, ask, send
 
     async def begin(self, workspace: str, *, resumed: bool) -> None:
-        raw = [(k.encode(), v.encode()) for k, v in stream_headers(self.words.face).items()]
-        await self.send({"type": "http.response.start", "status": 200, "headers": raw})
         opened = events.StreamOpen(
             workspace=workspace,
             executions=self.watcher.count,
             position=self.watcher.position(),
             resumed=resumed,
         )
-        await write(self.send, self.words.first(opened))
+        await begin(self.send, stream_headers(self.words.face), self.words.first(opened))
 
     async def deliver(self) -> None:
         """Replay and live, one loop, to the end: its own, or the connection's."""
@@ -116,7 +106,8 @@ class _Stream:
                 await write(self.send, self.words.control(gap, execution_id))
             if piece is not None:
                 await write(self.send, self._frames(piece))
-                await self._gather()
+                clock = self.words.runtime.clock
+                await gather(clock, self.watcher.stopped, self.ask.batch_s)
                 continue
             if self.watcher.over or (self.watcher.caught_up and not self.ask.follow):
                 self.watcher.ending = "ended" if self.watcher.over else "caught_up"
@@ -130,17 +121,9 @@ class _Stream:
                 self.watcher.ending = signal.reason
                 return await write(self.send, self.words.closing(signal), more=False)
 
-    async def _gather(self) -> None:
-        if self.ask.batch_s:
-            with suppress(TimeoutError):
-                clock, milliseconds = self.words.runtime.clock, round(self.ask.batch_s * 1000)
-                await within(clock, milliseconds, self.watcher.stopped)
-
     def _frames(self, piece: Piece) -> bytes:
-        wanted = self.words.wanted
-        chosen = [r for r in piece.batch.records if wanted is None or wanted.chooses(r)]
-        if self.ask.compacted(sealed=piece.entry.sealed):
-            chosen = compact(chosen)
+        compacted = self.ask.compacted(sealed=piece.entry.sealed)
+        chosen = shown(piece.batch.records, self.words.wanted, compacted=compacted)
         frame = _line if self.words.face is EVENTS_NDJSON else _event
         frames = [frame(record, piece.position(record.seq)) for record in chosen]
         if not chosen or chosen[-1].seq != piece.batch.last:

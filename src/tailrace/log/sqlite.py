@@ -314,11 +314,12 @@ class SqliteLog:
             )
             # Apart, because it changes three indexes, which the many other appends must not.
             ended = [entry for entry in changed.values() if entry.sealed]
-            self._ended += ended
-            connection.executemany(
-                "UPDATE execution SET sealed = 1, lease_until = NULL WHERE log = ?",
-                [(entry.number,) for entry in ended],
-            )
+            if ended:
+                self._ended += ended
+                connection.executemany(
+                    "UPDATE execution SET sealed = 1, lease_until = NULL WHERE log = ?",
+                    [(entry.number,) for entry in ended],
+                )
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         """Run a group of jobs in one transaction; where the store itself fails, none is done."""
@@ -391,50 +392,25 @@ class SqliteLog:
 
         def entries(connection: sqlite3.Connection) -> list[Entry]:
             below = _find(connection, before).number if before else 2**62
-            rows = connection.execute(
-                f"{_ENTRY} WHERE workspace = ? AND log < ?{marks} ORDER BY log DESC LIMIT ?",
-                (workspace, below, *wanted, limit),
-            )
-            return [_entry(row) for row in rows]
+            where = f"workspace = ? AND log < ?{marks} ORDER BY log DESC LIMIT ?"
+            return _entries(connection, where, (workspace, below, *wanted, limit))
 
         return await self._reader.do(entries)
 
     async def unfinished(self, workspace: str) -> Sequence[Entry]:
         """List a workspace's logs that have not ended, oldest first."""
-
-        def unfinished(connection: sqlite3.Connection) -> list[Entry]:
-            rows = connection.execute(
-                f"{_ENTRY} WHERE workspace = ? AND sealed = 0 ORDER BY log", (workspace,)
-            )
-            return [_entry(row) for row in rows]
-
-        return await self._reader.do(unfinished)
+        return await self._listed("workspace = ? AND sealed = 0 ORDER BY log", workspace)
 
     async def numbered(self, workspace: str, numbers: Iterable[int]) -> Sequence[Entry]:
         """Return the logs of a workspace with these numbers."""
         wanted = list(numbers)
-
-        def numbered(connection: sqlite3.Connection) -> list[Entry]:
-            marks = ", ".join("?" * len(wanted))
-            rows = connection.execute(
-                f"{_ENTRY} WHERE log IN ({marks}) AND workspace = ?", (*wanted, workspace)
-            )
-            return [_entry(row) for row in rows]
-
-        return await self._reader.do(numbered)
+        marks = ", ".join("?" * len(wanted))
+        return await self._listed(f"log IN ({marks}) AND workspace = ?", *wanted, workspace)
 
     async def ended(self, kind: str, *, ephemeral: bool, limit: int) -> Sequence[Entry]:
         """List logs that have ended, the oldest end first."""
-
-        def ended(connection: sqlite3.Connection) -> list[Entry]:
-            rows = connection.execute(
-                f"{_ENTRY} WHERE sealed = 1 AND kind = ? AND ephemeral = ?"
-                " ORDER BY updated_at LIMIT ?",
-                (kind, ephemeral, limit),
-            )
-            return [_entry(row) for row in rows]
-
-        return await self._reader.do(ended)
+        where = "sealed = 1 AND kind = ? AND ephemeral = ? ORDER BY updated_at LIMIT ?"
+        return await self._listed(where, kind, ephemeral, limit)
 
     async def kept(self, kind: str, *, ephemeral: bool) -> Kept:
         """How many such logs there are, and how large they are: from the index alone."""
@@ -451,15 +427,14 @@ class SqliteLog:
 
     async def large(self, kind: str, above_bytes: int) -> Sequence[Entry]:
         """List logs that have not ended and are larger than this."""
+        # By the index of leases: every execution that has not ended has one.
+        return await self._listed("lease_until > '' AND bytes > ? AND kind = ?", above_bytes, kind)
 
-        def large(connection: sqlite3.Connection) -> list[Entry]:
-            # By the index of leases: every execution that has not ended has one.
-            rows = connection.execute(
-                f"{_ENTRY} WHERE lease_until > '' AND bytes > ? AND kind = ?", (above_bytes, kind)
-            )
-            return [_entry(row) for row in rows]
+    async def _listed(self, where: str, *values: str | int) -> list[Entry]:
+        def listed(connection: sqlite3.Connection) -> list[Entry]:
+            return _entries(connection, where, values)
 
-        return await self._reader.do(large)
+        return await self._reader.do(listed)
 
     async def newest(self) -> int:
         """Return the number of the newest log there ever was."""
@@ -623,6 +598,12 @@ def _find(connection: sqlite3.Connection, execution_id: str) -> Entry:
     if row is None:
         raise ExecutionNotFound(f"There is no execution {execution_id!r} here")
     return _entry(row)
+
+
+def _entries(
+    connection: sqlite3.Connection, where: str, values: Sequence[str | int]
+) -> list[Entry]:
+    return [_entry(row) for row in connection.execute(f"{_ENTRY} WHERE {where}", values)]
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

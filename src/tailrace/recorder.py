@@ -71,7 +71,7 @@ class Recorder:
         self._aside: dict[str, bytes] = {}  # goes with what is said next
         self._lock = threading.Lock()  # threads of sync nodes post too
         self._thread = threading.get_ident()
-        self._posted = anyio.Event()
+        self._posted, self._waking = anyio.Event(), False
         self._loop = asyncio.get_running_loop()
 
     async def emit(self, *payloads: Payload, node: str | None = None, attempt: int = 1) -> Appended:
@@ -126,8 +126,18 @@ class Recorder:
             self._outbox_bytes += len(made.encoded or b"")
             self._outbox_bytes += sum(map(len, (made.aside or {}).values()))
         if foreign:
-            self._loop.call_soon_threadsafe(lambda: self._posted.set())
-        else:
+            self._loop.call_soon_threadsafe(self._wake)
+        elif not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._loop.call_soon, self._wake)
+
+    def _wake(self) -> None:
+        """Wake `keep_posting`, unless what is emitted in the meantime has taken all along.
+
+        That comes in the same turn of the loop or the next; waking a task for it would cost more.
+        """
+        self._waking = False
+        if self._outbox:
             self._posted.set()
 
     def _admit(self, type_: str) -> None:
@@ -174,9 +184,6 @@ class Recorder:
         while True:
             await self._posted.wait()
             self._posted = anyio.Event()
-            # What is emitted in the meantime takes it along, and one commit serves both.
-            await anyio.lowlevel.checkpoint()
-            await anyio.lowlevel.checkpoint()
             await self.flush()
 
     def new_node(self, name: str) -> str:

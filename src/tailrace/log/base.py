@@ -6,6 +6,7 @@ checks each of them on every store.
 - Sequences are dense: 1, 2, 3 … per execution, assigned by the store and by nobody else.
 - A batch is in the log whole or not at all, and is acknowledged only when it is durable in the
   store's sense.
+- The log takes nothing of an attempt after a later one has begun (`execution.started`).
 - The log takes nothing after a terminal event, and a batch's terminal event is its last.
 - What a reader saw stays: an event becomes visible only after all before it.
 - A watch delivers every event after its position, in order, wherever it was appended.
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tailrace.errors import (
+    AttemptFenced,
     InvalidEvent,
     LogSealed,
     PayloadTooLarge,
@@ -66,6 +68,7 @@ class Entry:
     bytes: int = 0  # of the events that it holds
     aside_bytes: int = 0  # of what was put aside for them
     ephemeral: bool = False
+    attempt: int = 0  # the newest that has begun
     number: int = 0  # which log of its store it is: 1, 2, 3 … in the order of their creation
 
     @property
@@ -175,10 +178,14 @@ class EventLog(Protocol):
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
-        """Append a batch. With `expected`, only if that is the head; with `producer`, only once.
+        """Append a batch.
 
-        Raises ExecutionNotFound, LogSealed, PositionConflict, ProducerGap or InvalidEvent.
+        With `expected`, only if that is the head; with `producer`, only once; with `attempt`, only
+        while no later one has begun.
+        Raises ExecutionNotFound, LogSealed, AttemptFenced, PositionConflict, ProducerGap or
+        InvalidEvent.
         """
         ...
 
@@ -286,6 +293,7 @@ def admit(
     expected: int | None,
     producer: Producer | None,
     last_batch: int,
+    attempt: int | None = None,
 ) -> bool:
     """Decide whether a batch may be appended; False means that the log has it already.
 
@@ -303,6 +311,8 @@ def admit(
     check_batch(drafts)
     if entry.sealed:
         raise LogSealed(f"{entry.execution_id} has ended: it is {entry.status}")
+    if attempt is not None and attempt < entry.attempt:
+        raise AttemptFenced(f"Attempt {entry.attempt} has taken over from {attempt}")
     if expected is not None and expected != entry.head:
         raise PositionConflict(
             f"{entry.execution_id} is at {entry.head}, not at {expected}", head=entry.head
@@ -369,10 +379,12 @@ def bytes_of(records: Iterable[Record]) -> int:
 def advance(entry: Entry, drafts: Sequence[Draft], tails: Sequence[bytes]) -> Entry:
     """Return the entry as it is after a batch."""
     status_event = entry.last_status_event
-    aside = entry.aside_bytes
+    aside, attempt = entry.aside_bytes, entry.attempt
     for draft in drafts:
         if draft.type in STATUS_EVENTS:
             status_event = draft.type
+            if draft.type == "execution.started":
+                attempt = draft.attempt
         if draft.aside:
             aside += sum(map(len, draft.aside.values()))
     return replace(
@@ -382,4 +394,5 @@ def advance(entry: Entry, drafts: Sequence[Draft], tails: Sequence[bytes]) -> En
         last_status_event=status_event,
         bytes=entry.bytes + sum(map(len, tails)),
         aside_bytes=aside,
+        attempt=attempt,
     )

@@ -136,11 +136,19 @@ class MemoryLog:
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
         """Append a batch."""
         log = self._log(execution_id)
         last, appended = log.producers.get(producer.name, (0, None)) if producer else (0, None)
-        if not admit(log.entry, drafts, expected=expected, producer=producer, last_batch=last):
+        if not admit(
+            log.entry,
+            drafts,
+            expected=expected,
+            producer=producer,
+            last_batch=last,
+            attempt=attempt,
+        ):
             if appended and producer and producer.seq == last:
                 return replace(appended, duplicate=True)
             return Appended(0, 0, duplicate=True)

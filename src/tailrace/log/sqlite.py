@@ -199,6 +199,7 @@ class SqliteLog:
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
         """Append a batch."""
         tails = encode(execution_id, drafts)
@@ -206,7 +207,14 @@ class SqliteLog:
         def append(connection: sqlite3.Connection) -> Appended:
             entry = self._find(connection, execution_id)
             batch, known = _last_batch(connection, entry.number, producer)
-            if not admit(entry, drafts, expected=expected, producer=producer, last_batch=batch):
+            if not admit(
+                entry,
+                drafts,
+                expected=expected,
+                producer=producer,
+                last_batch=batch,
+                attempt=attempt,
+            ):
                 return known if producer and producer.seq == batch else Appended(0, 0, True)
             records = place(entry.head, drafts, tails)
             after = self._known[execution_id] = advance(entry, drafts, tails)
@@ -306,9 +314,17 @@ class SqliteLog:
         if changed:
             connection.executemany(
                 "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ?, bytes = ?,"
-                " aside_bytes = ? WHERE log = ?",
+                " aside_bytes = ?, attempt = ? WHERE log = ?",
                 [
-                    (e.head, e.updated_at, e.last_status_event, e.bytes, e.aside_bytes, e.number)
+                    (
+                        e.head,
+                        e.updated_at,
+                        e.last_status_event,
+                        e.bytes,
+                        e.aside_bytes,
+                        e.attempt,
+                        e.number,
+                    )
                     for e in changed.values()
                 ],
             )

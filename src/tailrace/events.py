@@ -73,6 +73,10 @@ class OutputSummary(BaseModel):
     digest: str | None = Field(
         default=None, description="Where the preview is not all: fetch it by this (`…/payloads/`)."
     )
+    altered: bool | None = Field(
+        default=None,
+        description="The value was another: something in it was redacted, or JSON has not its type.",
+    )
 
 
 class ExecutionQueued(Payload, type="execution.queued"):

@@ -64,7 +64,11 @@ class Error(BaseModel):
 
 
 class OutputSummary(BaseModel):
-    """What a value looks like, in place of the value: a node's output, or one that is large."""
+    """What a value looks like, in place of the value: a node's output, or one that is large.
+
+    `altered: true` beside these says that the value itself was another: something in it was
+    redacted, or JSON has not its type.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     keys: list[str] = Field(default_factory=list, description="The keys, when it is an object.")
@@ -72,10 +76,6 @@ class OutputSummary(BaseModel):
     preview: str = Field(description="The beginning of its JSON.")
     digest: str | None = Field(
         default=None, description="Where the preview is not all: fetch it by this (`…/payloads/`)."
-    )
-    altered: bool | None = Field(
-        default=None,
-        description="The value was another: something in it was redacted, or JSON has not its type.",
     )
 
 

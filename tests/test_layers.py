@@ -104,7 +104,9 @@ def layer_of(module: str) -> str:
     name = module.removeprefix("tailrace").removeprefix(".")
     return next(
         (layer for layer in LAYERS if name == layer or name.startswith(f"{layer}.")),
-        "" if name in ("", "__init__", "log", "log.__init__", "work", "work.__init__") else f"unknown: {name}",
+        ""
+        if name in ("", "__init__", "log", "log.__init__", "work", "work.__init__")
+        else f"unknown: {name}",
     )
 
 

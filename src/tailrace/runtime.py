@@ -86,8 +86,12 @@ def open_queue(settings: Settings) -> WorkQueue | None:
             f"queue: no work queue is called {url.partition(':')[0]!r}",
             hint="Use redis://HOST:6379/0, or `store` where the store is Redis.",
         )
-    from tailrace.work.saq import SaqQueue
-
+    try:
+        from tailrace.work.saq import SaqQueue
+    except ImportError:
+        raise InvalidSetting(
+            "queue: a part of Tailrace is missing", hint="pip install 'tailrace[worker]'"
+        ) from None
     return SaqQueue(url, patience_s=settings.lease_s)
 
 

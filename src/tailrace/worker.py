@@ -60,6 +60,11 @@ class Worker:
         self._taken: dict[str, Job] = {}
         self._taking, self._working = anyio.CancelScope(), anyio.CancelScope()
 
+    async def check(self) -> None:
+        """Raise QueueUnavailable if its queues cannot be reached."""
+        for name in self._queues:
+            await self._queue.waiting(name)
+
     def stop(self) -> None:
         """Take nothing more."""
         self._taking.cancel()

@@ -59,9 +59,7 @@ class SaqQueue:
         self._script = self._redis.register_script(_TAKE)
 
     async def __aenter__(self) -> Self:
-        """Open it. Raises QueueUnavailable."""
-        with _translated():
-            await self._redis.ping()
+        """Open it; its server is asked for when something is wanted of it."""
         return self
 
     async def __aexit__(

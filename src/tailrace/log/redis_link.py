@@ -1,0 +1,369 @@
+"""The way to a Redis server or Cluster: connections, errors, and round trips that are shared.
+
+The law of this file: redis-py's exceptions leave it only as ours, naming host and port and never
+a password; and whatever is sent here may be sent twice. So when the server restarts, fails over
+or stands still, it is sent again until an answer comes or `patience_s` is over.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tailrace.errors import (
+    InvalidSetting,
+    StoreBusy,
+    StoreClosed,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreTooOld,
+    StoreUnavailable,
+)
+from tailrace.log.redis_scripts import Keys, Script
+
+CONNECT_S = 5.0  # for a connection to be there
+ANSWER_S = 5.0  # for a round trip: a server that needs longer stands still
+PAUSE_S = (0.05, 1.0)  # between tries: the first pause, and the longest
+QUEUE_MAX_JOBS = 10_000  # handed in and not done; one more is refused as StoreBusy
+OLDEST = (7, 0)  # XTRIM and scripts as we use them; the oldest that the tests run on
+OLDEST_WITH_WAITAOF = (7, 2)
+
+_logger = logging.getLogger("tailrace")
+
+# How an error answer begins (redis.io/docs/reference/protocol-spec, src/server.c `shared`).
+_ANSWERS: dict[str, type[StoreError]] = {
+    "READONLY": StoreReadOnly,
+    "MISCONF": StoreReadOnly,  # its disk failed: it takes no writes
+    "OOM": StoreFull,
+    "LOADING": StoreBusy,
+    "BUSY": StoreBusy,
+    "TRYAGAIN": StoreBusy,
+    "CLUSTERDOWN": StoreBusy,
+    "MASTERDOWN": StoreBusy,
+    "NOREPLICAS": StoreBusy,
+    "WRONGTYPE": StoreCorrupt,
+    "NOAUTH": StoreUnavailable,
+    "WRONGPASS": StoreUnavailable,
+    "NOPERM": StoreUnavailable,
+}
+_HINTS: dict[str, str] = {
+    "READONLY": "This is a replica: name the primary, or wait until a failover is over.",
+    "MISCONF": "The server cannot write its own file: its log says why.",
+    "OOM": "Raise the server's maxmemory or remove executions: appends then work again at once.",
+    "WRONGTYPE": "Another program uses the same keys: name a prefix of your own (?prefix=NAME).",
+    "NOAUTH": "The server wants a password: redis://:PASSWORD@HOST:PORT.",
+    "WRONGPASS": "The server does not take this user and password.",
+    "NOPERM": "The server's ACL must allow this user the store's keys, channels and scripts.",
+}
+# redis-py would look its own version up in the file system for each connection, to tell the server.
+_ANONYMOUS: dict[str, Any] = (
+    {"driver_info": None}
+    if "driver_info" in signature(AbstractConnection.__init__).parameters
+    else {"lib_name": None, "lib_version": None}  # before redis-py 7.2
+)
+_AWAY_HINT = (
+    "Is the server running, and reachable from here? Nothing that was acknowledged is lost."
+)
+
+
+def translated(error: BaseException, where: str) -> StoreError:
+    """Say a driver's exception as ours: the one place for Redis."""
+    if isinstance(error, StoreError):
+        return error
+    text = str(error)
+    word = text.split(" ", 1)[0]
+    if isinstance(error, exceptions.BusyLoadingError):
+        return StoreBusy(f"{where}: the server is loading its data")
+    if isinstance(error, exceptions.AuthenticationError):
+        return StoreUnavailable(f"{where}: wrong password", hint=_HINTS["WRONGPASS"])
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return StoreFull(f"{where}: out of memory", hint=_HINTS["OOM"])
+    if isinstance(error, exceptions.ReadOnlyError):
+        return StoreReadOnly(f"{where}: read only", hint=_HINTS["READONLY"])
+    if isinstance(error, exceptions.ClusterDownError | exceptions.TryAgainError):
+        return StoreBusy(f"{where}: {text}")
+    if word in _ANSWERS:
+        return _ANSWERS[word](f"{where}: {text}", hint=_HINTS.get(word))
+    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
+        return StoreUnavailable(f"{where}: {text or 'no answer'}", hint=_AWAY_HINT)
+    if isinstance(error, exceptions.RedisClusterException):
+        return StoreBusy(f"{where}: {text}")
+    return StoreError(f"{where}: {text}")
+
+
+def passes(error: BaseException) -> bool:
+    """Whether it may be gone at the next try."""
+    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
+        return False
+    if isinstance(error, exceptions.ResponseError):
+        return isinstance(translated(error, ""), StoreBusy)
+    return isinstance(
+        error,
+        exceptions.ConnectionError
+        | exceptions.TimeoutError
+        | exceptions.RedisClusterException
+        | OSError,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is sent: a command, or a script with its keys."""
+
+    name: str | Script
+    arguments: Sequence[Any]
+    keys: Sequence[str] = ()
+
+    def wire(self, *, whole: bool = False) -> tuple[Any, ...]:
+        """Return it as it is sent; `whole`: with a script's text."""
+        if isinstance(self.name, str):
+            return (self.name, *self.arguments)
+        how = ("EVAL", self.name.source) if whole else ("EVALSHA", self.name.digest)
+        return (*how, len(self.keys), *self.keys, *self.arguments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assurance:
+    """What an acknowledged write has to have reached beside the server's memory."""
+
+    replicas: int = 0
+    disk: bool = False
+
+
+class Link:
+    """A client of one server, or of a Cluster: which of them, the server says itself."""
+
+    def __init__(self, url: str, *, patience_s: float, assurance: Assurance) -> None:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        prefix = query.pop("prefix", "tailrace")
+        if not prefix or set(prefix) & set("{}"):
+            raise InvalidSetting("store: a prefix of keys is a name without braces")
+        self._url = parts._replace(query=urlencode(query)).geturl()
+        try:
+            self._kwargs = ConnectionPool.from_url(self._url).connection_kwargs
+        except ValueError as error:
+            raise InvalidSetting(f"store: {error}") from error
+        self.where = f"redis://{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        self.keys = Keys(prefix, int(self._kwargs.get("db", 0)))
+        self.cluster = False
+        self._patience_s, self._assurance = patience_s, assurance
+        self._client: Redis | RedisCluster | None = None
+        self._subscribers = 0
+
+    async def open(self) -> None:
+        """Look what is there. Raises StoreError."""
+        client: Redis | RedisCluster = Redis.from_url(self._url, **self._options())
+        try:
+            async with asyncio.timeout(CONNECT_S + ANSWER_S):
+                server = await client.info("server")
+                cluster = await client.info("cluster")
+                memory = await client.info("memory")
+            self._check(str(server["redis_version"]), str(memory.get("maxmemory_policy", "")))
+            self.cluster = bool(cluster.get("cluster_enabled"))
+            if self.cluster:
+                await client.aclose()
+                client = RedisCluster.from_url(self._url, **self._options())
+                await client.initialize()
+        except (exceptions.RedisError, OSError, StoreError) as error:
+            await client.aclose()
+            raise translated(error, self.where) from error
+        self._client = client
+
+    def _options(self) -> dict[str, Any]:
+        # No retries and no time limits of redis-py's own: both are here, once for all commands.
+        return {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": CONNECT_S,
+            "socket_timeout": None,
+            "protocol": 2,
+            "client_name": "tailrace",
+            **_ANONYMOUS,
+        }
+
+    def _check(self, version: str, policy: str) -> None:
+        number = tuple(int(part) for part in version.split(".")[:2])
+        if number < OLDEST:
+            raise StoreTooOld(f"{self.where} is Redis {version}; 7.0 or newer is needed")
+        if self._assurance.disk and number < OLDEST_WITH_WAITAOF:
+            raise StoreTooOld(f"{self.where} is Redis {version}; redis_wait_aof needs 7.2")
+        if policy.startswith("allkeys"):
+            _logger.warning(
+                "%s removes any key when its memory is full (maxmemory-policy %s): executions "
+                "will be lost then; noeviction refuses new events instead",
+                self.where,
+                policy,
+            )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def subscriber(self) -> AbstractConnection:
+        """Return a connection of its own for messages. Raises redis-py's errors."""
+        where = {}
+        if isinstance(self._client, RedisCluster):
+            # Messages reach all nodes, so any will do; the next try takes another.
+            nodes = self._client.get_nodes()
+            self._subscribers += 1
+            node = nodes[self._subscribers % len(nodes)]
+            where = {"host": node.host, "port": node.port}
+        pool = ConnectionPool.from_url(self._url, **self._options())
+        connection = pool.connection_class(**pool.connection_kwargs | where)
+        async with asyncio.timeout(CONNECT_S):
+            await connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+    async def run(self, commands: Sequence[Command], *, assured: bool = False) -> list[Any]:
+        """Send commands together and return their answers, a refusal among them as an exception.
+
+        Raises StoreError where there is no answer before the patience is over.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + self._patience_s, PAUSE_S[0]
+        answers: list[Any] = [None] * len(commands)
+        left = list(range(len(commands)))
+        whole = False
+        while True:
+            failed: BaseException | None = None
+            try:
+                got = await self._send([commands[i] for i in left], whole, assured)
+            except (exceptions.RedisError, OSError) as error:
+                failed, got = error, []
+            unknown = False
+            again = []
+            for i, answer in zip(left, got, strict=False):
+                answers[i] = answer
+                if isinstance(answer, exceptions.NoScriptError):
+                    unknown = True
+                    again.append(i)
+                elif isinstance(answer, BaseException) and passes(answer):
+                    failed = answer
+                    again.append(i)
+                elif isinstance(answer, BaseException):
+                    answers[i] = translated(answer, self.where)
+            left = again if got else left
+            if not left:
+                return answers
+            if unknown and not whole and failed is None:
+                whole = True
+                continue
+            failed = failed or answers[left[0]]
+            assert failed is not None
+            if not passes(failed) or loop.time() >= deadline:
+                raise translated(failed, self.where) from failed
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, PAUSE_S[1])
+
+    async def _send(self, commands: Sequence[Command], whole: bool, assured: bool) -> list[Any]:
+        if self._client is None:
+            raise StoreClosed
+        async with asyncio.timeout(ANSWER_S), self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command.wire(whole=whole))
+            asked = self._assure(pipeline) if assured else 0
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        if asked:
+            self._check_assured(answers.pop())
+        return answers
+
+    def _assure(self, pipeline: Any) -> int:
+        """Ask to wait for copies, on the same connection: it is for what was written there."""
+        wanted, wait_ms = self._assurance, round(ANSWER_S * 500)
+        if wanted.disk:
+            pipeline.execute_command("WAITAOF", 1, wanted.replicas, wait_ms)
+        elif wanted.replicas:
+            pipeline.execute_command("WAIT", wanted.replicas, wait_ms)
+        return int(wanted.disk or wanted.replicas > 0)
+
+    def _check_assured(self, answer: Any) -> None:
+        if isinstance(answer, BaseException):
+            raise answer
+        local, copies = answer if isinstance(answer, list) else (1, answer)
+        if copies < self._assurance.replicas or (self._assurance.disk and local < 1):
+            raise exceptions.TimeoutError(
+                f"written, but on {copies} of {self._assurance.replicas} replicas"
+            )
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Something handed in, and the future that its caller awaits."""
+
+    work: Any
+    future: "asyncio.Future[Any]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def settle(self, answer: Any) -> None:
+        """Give the caller its answer; one that was cancelled is gone, and that is fine."""
+        if self.future.done():
+            return
+        if isinstance(answer, BaseException):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+
+class Lane:
+    """Jobs that wait while a round trip is on its way share the next one: group commit.
+
+    One round at a time, so one connection, and what was handed in first is done first.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Job]], Awaitable[None]], most: int) -> None:
+        self._work, self._most = work, most
+        self._jobs: deque[Job] = deque()
+        self._pending = 0
+        self._woken = asyncio.Event()
+        self.closed = True
+
+    async def do(self, work: Any) -> Any:
+        """Hand a job in and wait; cancelling the wait does not recall it.
+
+        Raises StoreClosed, StoreBusy, and what the job ends with.
+        """
+        if self.closed:
+            raise StoreClosed
+        if self._pending >= QUEUE_MAX_JOBS:
+            raise StoreBusy(f"{QUEUE_MAX_JOBS} operations wait for the store")
+        self._pending += 1
+        job = Job(work)
+        self._jobs.append(job)
+        self._woken.set()
+        return await job.future
+
+    def close(self) -> None:
+        """Take nothing more; `run` ends when all is done."""
+        self.closed = True
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Do what is handed in, until it is closed."""
+        while self._jobs or not self.closed:
+            jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most))]
+            if not jobs:
+                self._woken.clear()
+                await self._woken.wait()
+                continue
+            try:
+                await self._work(jobs)
+            except Exception as error:  # noqa: BLE001 - a dead lane would hang every caller
+                for job in jobs:
+                    job.settle(error)
+            self._pending -= len(jobs)

@@ -53,7 +53,7 @@ from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, outcome, status_af
 from tailrace.log.base import Entry, EventLog, Opening
 from tailrace.recorder import Recorder, Work, supervise
 from tailrace.redact import Redactor
-from tailrace.settings import Settings, sqlite_path
+from tailrace.settings import Settings, shown, sqlite_path
 from tailrace.workload import Command, command_work
 
 _logger = logging.getLogger("tailrace")
@@ -85,7 +85,7 @@ def open_log(settings: Settings) -> EventLog:
             disk=settings.redis_wait_aof,
         )
     raise InvalidSetting(
-        f"store: no store is called {settings.store!r}",
+        f"store: no store is called {shown(settings.store)!r}",
         hint="Use sqlite:///FILE, redis://HOST:PORT or memory:.",
     )
 

@@ -130,6 +130,14 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {names[key]: value for key, value in environ.items() if key in names}
 
 
+def shown(url: str) -> str:
+    """A store's URL as it may be printed: without its password and query."""
+    scheme, separator, rest = url.partition("://")
+    if not scheme.startswith("redis") or not separator:
+        return url
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
 def sqlite_path(url: str) -> Path:
     """The file of a `sqlite:///FILE` URL; relative paths and `~` are allowed.
 

@@ -8,7 +8,7 @@ or stands still, it is sent again until an answer comes or `patience_s` is over.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
@@ -89,6 +89,8 @@ def translated(error: BaseException, where: str) -> StoreError:
         return StoreBusy(f"{where}: the server is loading its data")
     if isinstance(error, exceptions.AuthenticationError):
         return StoreUnavailable(f"{where}: wrong password", hint=_HINTS["WRONGPASS"])
+    if isinstance(error, exceptions.NoPermissionError):
+        return StoreUnavailable(f"{where}: {text}", hint=_HINTS["NOPERM"])
     if isinstance(error, exceptions.OutOfMemoryError):
         return StoreFull(f"{where}: out of memory", hint=_HINTS["OOM"])
     if isinstance(error, exceptions.ReadOnlyError):
@@ -109,7 +111,8 @@ def passes(error: BaseException) -> bool:
     if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
         return False
     if isinstance(error, exceptions.ResponseError):
-        return isinstance(translated(error, ""), StoreBusy)
+        # READONLY: a failover has made it a replica, and the address may lead elsewhere soon.
+        return isinstance(translated(error, ""), StoreBusy | StoreReadOnly)
     return isinstance(
         error,
         exceptions.ConnectionError
@@ -148,7 +151,7 @@ class Link:
 
     def __init__(self, url: str, *, patience_s: float, assurance: Assurance) -> None:
         parts = urlsplit(url)
-        query = dict(parse_qsl(parts.query))
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
         prefix = query.pop("prefix", "tailrace")
         if not prefix or set(prefix) & set("{}"):
             raise InvalidSetting("store: a prefix of keys is a name without braces")
@@ -172,15 +175,26 @@ class Link:
                 server = await client.info("server")
                 cluster = await client.info("cluster")
                 memory = await client.info("memory")
+                replication = await client.info("replication")
             self._check(str(server["redis_version"]), str(memory.get("maxmemory_policy", "")))
             self.cluster = bool(cluster.get("cluster_enabled"))
+            if replication.get("role") == "slave" and not self.cluster:
+                raise StoreReadOnly(f"{self.where} is a replica", hint=_HINTS["READONLY"])
+            if self.cluster and (self._assurance.replicas or self._assurance.disk):
+                raise InvalidSetting(
+                    "redis_wait_replicas and redis_wait_aof are for a single server",
+                    hint="In a Cluster, set min-replicas-to-write on the servers.",
+                )
             if self.cluster:
                 await client.aclose()
                 client = RedisCluster.from_url(self._url, **self._options())
                 await client.initialize()
-        except (exceptions.RedisError, OSError, StoreError) as error:
+        except (exceptions.RedisError, OSError) as error:
             await client.aclose()
             raise translated(error, self.where) from error
+        except BaseException:
+            await client.aclose()
+            raise
         self._client = client
 
     def _options(self) -> dict[str, Any]:
@@ -236,69 +250,79 @@ class Link:
         """
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._patience_s, PAUSE_S[0]
-        answers: list[Any] = [None] * len(commands)
-        left = list(range(len(commands)))
+        answers: dict[int, Any] = {}
         whole = False
         while True:
-            failed: BaseException | None = None
+            left = [i for i in range(len(commands)) if i not in answers]
             try:
                 got = await self._send([commands[i] for i in left], whole, assured)
             except (exceptions.RedisError, OSError) as error:
-                failed, got = error, []
-            unknown = False
-            again = []
-            for i, answer in zip(left, got, strict=False):
-                answers[i] = answer
-                if isinstance(answer, exceptions.NoScriptError):
-                    unknown = True
-                    again.append(i)
-                elif isinstance(answer, BaseException) and passes(answer):
-                    failed = answer
-                    again.append(i)
-                elif isinstance(answer, BaseException):
-                    answers[i] = translated(answer, self.where)
-            left = again if got else left
-            if not left:
-                return answers
-            if unknown and not whole and failed is None:
-                whole = True
+                failed: Exception | None = error
+            else:
+                failed = self._take(dict(zip(left, got, strict=False)), answers)
+                if assured and failed is None and len(answers) == len(commands):
+                    failed = self._shortfall(got)
+                    if failed is not None:
+                        answers.clear()  # all again: it is for all that was written
+            if failed is None and len(answers) == len(commands):
+                return [answers[i] for i in range(len(commands))]
+            if failed is None and not whole:
+                whole = True  # the server does not know a script: it is sent the text
                 continue
-            failed = failed or answers[left[0]]
-            assert failed is not None
+            failed = failed or exceptions.NoScriptError("scripts are forgotten at once")
             if not passes(failed) or loop.time() >= deadline:
                 raise translated(failed, self.where) from failed
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_S[1])
+            await self._look_again(failed)
+
+    def _take(self, got: Mapping[int, Any], answers: dict[int, Any]) -> Exception | None:
+        """Note what was answered for good; returns why another try may answer the rest."""
+        failed: Exception | None = None
+        for i, answer in got.items():
+            if not isinstance(answer, Exception):
+                answers[i] = answer
+            elif passes(answer):
+                failed = answer
+            elif not isinstance(answer, exceptions.NoScriptError):
+                answers[i] = translated(answer, self.where)
+        return failed
+
+    async def _look_again(self, failed: Exception) -> None:
+        if isinstance(failed, exceptions.ReadOnlyError) and isinstance(self._client, Redis):
+            await self._client.connection_pool.disconnect()
 
     async def _send(self, commands: Sequence[Command], whole: bool, assured: bool) -> list[Any]:
+        """One round trip; where there is an assurance, its answer is the last one."""
         if self._client is None:
             raise StoreClosed
         async with asyncio.timeout(ANSWER_S), self._client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command.wire(whole=whole))
-            asked = self._assure(pipeline) if assured else 0
+            if assured:
+                self._assure(pipeline)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        if asked:
-            self._check_assured(answers.pop())
         return answers
 
-    def _assure(self, pipeline: Any) -> int:
+    def _assure(self, pipeline: Any) -> None:
         """Ask to wait for copies, on the same connection: it is for what was written there."""
         wanted, wait_ms = self._assurance, round(ANSWER_S * 500)
         if wanted.disk:
             pipeline.execute_command("WAITAOF", 1, wanted.replicas, wait_ms)
         elif wanted.replicas:
             pipeline.execute_command("WAIT", wanted.replicas, wait_ms)
-        return int(wanted.disk or wanted.replicas > 0)
 
-    def _check_assured(self, answer: Any) -> None:
-        if isinstance(answer, BaseException):
-            raise answer
-        local, copies = answer if isinstance(answer, list) else (1, answer)
-        if copies < self._assurance.replicas or (self._assurance.disk and local < 1):
-            raise exceptions.TimeoutError(
-                f"written, but on {copies} of {self._assurance.replicas} replicas"
-            )
+    def _shortfall(self, got: Sequence[Any]) -> Exception | None:
+        """What is missing of the assurance, by the last answer."""
+        wanted = self._assurance
+        if not (wanted.disk or wanted.replicas):
+            return None
+        if isinstance(got[-1], Exception):
+            return got[-1]
+        local, copies = got[-1] if isinstance(got[-1], list) else (1, got[-1])
+        if copies >= wanted.replicas and local >= int(wanted.disk):
+            return None
+        return exceptions.TimeoutError(f"written, but on {copies} of {wanted.replicas} replicas")
 
 
 @dataclass(slots=True, eq=False)

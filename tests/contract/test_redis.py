@@ -407,8 +407,9 @@ async def test_a_key_of_somebody_else_is_not_ours_to_write(log: RedisLog, redis:
 
 
 async def test_an_append_waits_for_replicas_if_it_is_told_to(
-    server: RedisServer, redis: Redis
+    server: RedisServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(redis_link, "ANSWER_S", 0.5)
     await fails_to_reach_replicas(server)
     replica = await in_thread(
         redis.another, "--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0"

@@ -30,9 +30,14 @@ from tailrace.log.facts import Facts
 
 Listener = Callable[[Sequence[Record]], None]
 NewListener = Callable[[Sequence["Entry"]], None]
+Lost = Callable[[], None]
 EVENT_MAX_BYTES = 1_048_576  # one event must not make every watcher's write a large one
 PAGE_MAX_BYTES = 262_144  # what one read may hold: it becomes one write to one watcher
 BATCH_MAX_EVENTS = 10_000  # bounds what one append can make a store hold in memory at once
+
+
+def unheard() -> None:
+    """Who does not ask is not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,10 +189,14 @@ class EventLog(Protocol):
         """Drop the events below `floor` (never the head). Raises ExecutionNotFound."""
         ...
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` on the event loop with every event after `after`; returns the way out.
 
         Batches are in order and without a hole or a repeat. The listener must not block or raise.
+        Where what it was given is not in the log any more (a store elsewhere was emptied, or went
+        back), `lost` is called, once and last.
         """
         ...
 

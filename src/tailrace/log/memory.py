@@ -17,6 +17,7 @@ from tailrace.log.base import (
     Appended,
     Entry,
     Listener,
+    Lost,
     NewListener,
     Opening,
     Producer,
@@ -26,6 +27,7 @@ from tailrace.log.base import (
     clip,
     encode,
     place,
+    unheard,
 )
 from tailrace.log.facts import MemoryFacts
 
@@ -190,7 +192,9 @@ class MemoryLog:
         log.entry = replace(log.entry, floor=floor)
         return log.entry
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""
         log = self._log(execution_id)
         missed = log.records[max(after + 1 - log.entry.floor, 0) :]

@@ -27,12 +27,14 @@ from tailrace.log.base import (
     Appended,
     Entry,
     Listener,
+    Lost,
     NewListener,
     Opening,
     Producer,
     admit,
     check_batch,
     encode,
+    unheard,
 )
 from tailrace.log.redis_facts import RedisFacts
 from tailrace.log.redis_link import Assurance, Command, Job, Lane, Link
@@ -342,16 +344,9 @@ class RedisLog:
     # --- watching -----------------------------------------------------------------------------
 
     def watch(
-        self,
-        execution_id: str,
-        after: int,
-        listener: Listener,
-        lost: Callable[[], None] = lambda: None,
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
     ) -> Callable[[], None]:
-        """Call `listener` with every event after `after`.
-
-        And `lost`, once and last, where what was given is not in the log any more.
-        """
+        """Call `listener` with every event after `after`."""
         return self._watches.watch(execution_id, after, listener, lost)
 
     def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:

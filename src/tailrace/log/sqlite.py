@@ -32,6 +32,7 @@ from tailrace.log.base import (
     Appended,
     Entry,
     Listener,
+    Lost,
     NewListener,
     Opening,
     Producer,
@@ -41,6 +42,7 @@ from tailrace.log.base import (
     clip,
     encode,
     place,
+    unheard,
 )
 from tailrace.log.sqlite_facts import SqliteFacts
 from tailrace.log.sqlite_file import Job, Worker, connect, translated
@@ -378,7 +380,9 @@ class SqliteLog:
 
     # --- watching -----------------------------------------------------------------------------
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""
         watch = _Watch(after, listener)
         self._watches.setdefault(execution_id, []).append(watch)

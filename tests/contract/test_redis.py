@@ -282,6 +282,22 @@ async def test_a_watch_notices_a_head_that_went_back(log: RedisLog, redis: Redis
         assert (await log.entry("X1")).epoch != epoch
 
 
+async def test_a_watch_that_a_trim_elsewhere_overtook_is_told(log: RedisLog, redis: Redis) -> None:
+    url = redis.server().url(log._keys.prefix)
+    await begin(log)
+    async with RedisLog(url) as other:
+        await other.append("X1", [line(n) for n in range(2, 10)])
+        await other.trim("X1", 9)
+        watch, ahead = Losing(log, "X1", 1), Losing(log, "X1", 8)
+        await watch.lost.wait()
+        assert seqs(await ahead.until(9)) == [9]
+        assert not watch.records
+        here = Losing(log, "X1", 8)
+        await log.append("X1", [line(10)])
+        await log.trim("X1", 10)  # by this process itself it is not overtaken
+        assert seqs(await here.until(10)) == [9, 10]
+
+
 async def test_events_that_were_evicted_are_not_an_empty_log(log: RedisLog, redis: Redis) -> None:
     await begin(log)
     watch = Losing(log, "X1", 1)

@@ -195,8 +195,8 @@ class EventLog(Protocol):
         """Call `listener` on the event loop with every event after `after`; returns the way out.
 
         Batches are in order and without a hole or a repeat. The listener must not block or raise.
-        Where what it was given is not in the log any more (a store elsewhere was emptied, or went
-        back), `lost` is called, once and last.
+        Where that cannot be (a store elsewhere was emptied or went back, or another process trimmed
+        what was not given yet), `lost` is called, once and last.
         """
         ...
 

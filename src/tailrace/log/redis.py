@@ -176,6 +176,7 @@ class RedisLog:
     async def trim(self, execution_id: str, floor: int) -> Entry:
         """Drop the events below `floor`."""
         keys = self._keys.log(execution_id)[:2]
+        await self._watches.pass_by(execution_id, floor)
         if await self._writer.do(Command(TRIM, (floor,), keys)) is None:
             raise not_found(execution_id)
         return await self.entry(execution_id)

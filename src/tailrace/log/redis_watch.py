@@ -119,6 +119,7 @@ class _Log:
         if self.epoch not in (None, page.epoch):
             self._lose()
         self.epoch = page.epoch
+        self._skip(after, page.records)
         self._give(after, page.records)
         return bool(page.records) and page.records[-1].seq < page.head
 
@@ -136,6 +137,14 @@ class _Log:
                 watch.position = records[-1].seq
                 watch.listener(new)
         return behind
+
+    def _skip(self, after: int, records: Sequence[Record]) -> None:
+        """End the watches that a trim has overtaken: who asks again is told of the gap."""
+        first = records[0].seq if records else 0
+        for watch in tuple(self.watches):
+            if after <= watch.position < first - 1:
+                self.watches.remove(watch)
+                watch.lost()
 
     def _lose(self) -> None:
         """End the watches: what they were given is not in the log any more."""
@@ -213,6 +222,13 @@ class Watches:
         if not isinstance(feed, _New):
             feed = self._feeds[channel] = _New(workspace, self._read_new)
         return self._join(channel, feed, feed.watches, _NewWatch(after, listener))
+
+    async def pass_by(self, execution_id: str, floor: int) -> None:
+        """Let the watches of a log get to where a trim will not overtake them."""
+        feed = self._feeds.get(self._link.keys.told(execution_id))
+        while isinstance(feed, _Log) and any(w.position < floor - 1 for w in feed.watches):
+            if not await feed.catch_up():
+                return
 
     def _join(self, channel: str, feed: _Feed, watches: list[W], watch: W) -> Callable[[], None]:
         watches.append(watch)

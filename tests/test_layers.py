@@ -33,9 +33,13 @@ LAYERS: dict[str, set[str]] = {
     "log.sqlite_facts": {"log.memory", "log.base"},
     "log.sqlite": {"log.memory"},  # stores never import each other
     "log.redis_scripts": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_errors": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_lane": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_link": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_facts": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_writer": {"log.memory", "log.sqlite"},
+    "log.redis_feeds": {"log.memory", "log.sqlite"},
+    "log.redis_reader": {"log.memory", "log.sqlite"},
     "log.redis_watch": {"log.memory", "log.sqlite"},
     "log.redis": {"log.memory", "log.sqlite"},
     "compact": {"sse", "flow", "log.base", "log.memory", "log.sqlite"},

@@ -27,7 +27,8 @@ from tailrace.events import Event
 from tailrace.log import redis_link
 from tailrace.log.base import Opening, Producer
 from tailrace.log.redis import RedisLog
-from tailrace.log.redis_link import Assurance, Command, Link, translated
+from tailrace.log.redis_errors import translated
+from tailrace.log.redis_link import Assurance, Command, Link
 from tailrace.runtime import Runtime
 from tailrace.testing.contract import (
     TS,
@@ -201,14 +202,14 @@ async def test_a_thousand_watches_need_three_connections(log: RedisLog, redis: R
         for id_ in ids:
             tasks.start_soon(begin, log, id_)
     reads = 0
-    ask = log._reader.do
+    ask = log._reader.lane.do
 
     async def counting(work: Any) -> Any:
         nonlocal reads
         reads += 1
         return await ask(work)
 
-    log._reader.do = counting  # type: ignore[method-assign]
+    log._reader.lane.do = counting  # type: ignore[method-assign]
     watches = [Losing(log, id_, 1) for id_ in ids]
     for turn in range(5):
         await asyncio.gather(*[log.append(id_, [line(turn)]) for id_ in ids])
@@ -352,7 +353,7 @@ async def test_an_end_whose_writer_died_leaves_the_lists(log: RedisLog) -> None:
     assert await log.unfinished("default") == []
     late = TS.replace("2026", "2027")
     assert list(await log.expired(late)) == []
-    leases = await log._ask(Command("ZCARD", (log._keys.leases(),)))
+    leases = await log._reader.ask(Command("ZCARD", (log._keys.leases(),)))
     assert leases == 0
 
 

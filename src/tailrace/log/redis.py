@@ -3,7 +3,7 @@
 How it works:
 - Writing (redis_writer.py). Appends that wait while a round trip is on its way share the next
   one; one script each for a log checks and writes them whole (redis_scripts.py).
-- Reading. Likewise in shared round trips, on a second connection.
+- Reading (redis_reader.py). Likewise in shared round trips, on a second connection.
 - Watches (redis_watch.py). One more connection is told of every append to a watched log; what
   the message does not bring, or a lost connection has missed, is read.
 - The index. A log's own keys are in one slot of a Cluster, the index of all logs in another, so
@@ -14,16 +14,14 @@ How it works:
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio
 
 from tailrace.errors import ExecutionExists, PayloadNotFound
 from tailrace.events import TERMINAL, Draft, Record
 from tailrace.log.base import (
-    PAGE_MAX_BYTES,
     Appended,
     Entry,
     Listener,
@@ -37,16 +35,13 @@ from tailrace.log.base import (
     unheard,
 )
 from tailrace.log.redis_facts import RedisFacts
-from tailrace.log.redis_link import Assurance, Command, Job, Lane, Link
-from tailrace.log.redis_scripts import ANNOUNCE, READ, RENEW, TRIM, microseconds, moment
-from tailrace.log.redis_watch import Listed, Page, Watches
+from tailrace.log.redis_link import Assurance, Command, Link
+from tailrace.log.redis_reader import Reader, with_number
+from tailrace.log.redis_scripts import ANNOUNCE, RENEW, TRIM, microseconds, moment
+from tailrace.log.redis_watch import Watches
 from tailrace.log.redis_writer import Writer, batch, not_found, others_keys
 
-ROUND_MAX_READS = 64  # pages in one answer: 16 MB at most, but for events larger than a page
 LIST_LOGS = 200  # of the index, looked at together
-
-_FIELDS = ("workspace", "kind", "flow", "epoch", "created_at", "head", "floor", "updated_at")
-_META = (*_FIELDS, "event", "number", "lease")
 
 
 class RedisLog:
@@ -63,15 +58,16 @@ class RedisLog:
         self._link = Link(url, patience_s=patience_s, assurance=assurance)
         self._keys = self._link.keys
         self._writer = Writer(self._link)
-        self._reader = Lane(self._read_jobs, ROUND_MAX_READS)
-        self._watches = Watches(self._link, self._page, self._renew, self._created_after)
-        self.facts = RedisFacts(self._keys, self._writer.do, self._ask)
+        self._reader = Reader(self._link)
+        reader = self._reader
+        self._watches = Watches(self._link, reader.page, self._renew, reader.created_after)
+        self.facts = RedisFacts(self._keys, self._writer.do, reader.ask)
         self._main: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect. Raises StoreError."""
         await self._link.open()
-        self._writer.lane.closed = self._reader.closed = False
+        self._writer.lane.closed = self._reader.lane.closed = False
         # One task of its own, because who opens a store may close it elsewhere; in it is the
         # task group of all the others.
         self._main = asyncio.create_task(self._run(), name="tailrace-redis")
@@ -81,17 +77,19 @@ class RedisLog:
             watching.start_soon(self._watches.run)
             async with anyio.create_task_group() as lanes:
                 lanes.start_soon(self._writer.lane.run)
-                lanes.start_soon(self._reader.run)
+                lanes.start_soon(self._reader.lane.run)
             watching.cancel_scope.cancel()
 
     async def aclose(self) -> None:
         """Write what was handed in, then close the connections."""
         self._writer.lane.close()
-        self._reader.close()
+        self._reader.lane.close()
         main, self._main = self._main, None
         if main is not None:
-            await asyncio.shield(main)
-            await self._link.aclose()
+            try:
+                await asyncio.shield(main)
+            finally:
+                await self._link.aclose()
 
     async def __aenter__(self) -> Self:
         """Open it."""
@@ -191,17 +189,9 @@ class RedisLog:
 
     # --- reading ------------------------------------------------------------------------------
 
-    async def _ask(self, command: Command) -> Any:
-        return await self._reader.do(command)
-
-    async def _read_jobs(self, jobs: Sequence[Job]) -> None:
-        answers = await self._link.run([job.work for job in jobs])
-        for job, answer in zip(jobs, answers, strict=True):
-            job.settle(answer)
-
     async def entry(self, execution_id: str) -> Entry:
         """Look a log up."""
-        found = await self._meta(execution_id)
+        found = await self._reader.meta(execution_id)
         if found is None:
             raise not_found(execution_id)
         entry, lease = found
@@ -209,47 +199,14 @@ class RedisLog:
             return entry
         # Its creator is about to announce it, or died before it could.
         number = await self._announce(execution_id, entry.workspace, lease, entry.sealed)
-        return _with_number(entry, number)
-
-    async def _meta(self, execution_id: str) -> tuple[Entry, str | None] | None:
-        row = await self._ask(Command("HMGET", (self._keys.meta(execution_id), *_META)))
-        if row[_META.index("head")] is None:
-            return None
-        said = dict(zip(_META, [value and value.decode() for value in row], strict=True))
-        entry = Entry(
-            execution_id=execution_id,
-            workspace=said["workspace"],
-            kind=said["kind"],
-            flow=said["flow"],
-            epoch=said["epoch"],
-            created_at=said["created_at"],
-            head=int(said["head"]),
-            floor=int(said["floor"]),
-            updated_at=said["updated_at"],
-            last_status_event=said["event"],
-            number=int(said["number"] or 0),
-        )
-        return entry, said["lease"] or None
+        return with_number(entry, number)
 
     async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
         """Read events after a position."""
-        page = await self._page(execution_id, after, limit)
+        page = await self._reader.page(execution_id, after, limit)
         if page is None:
             raise not_found(execution_id)
         return page.records
-
-    async def _page(self, execution_id: str, after: int, limit: int) -> Page | None:
-        keys = self._keys.log(execution_id)[:2]
-        found = await self._ask(Command(READ, (after, limit, PAGE_MAX_BYTES), keys))
-        if found is None:
-            return None
-        head, epoch, _floor, *rest = found
-        first = int(rest[0]) if rest else 0
-        pairs = zip(rest[1::2], rest[2::2], strict=True)
-        records = [
-            Record(seq, type_.decode(), tail) for seq, (type_, tail) in enumerate(pairs, first)
-        ]
-        return Page(int(head), epoch.decode(), records)
 
     async def _renew(self, execution_id: str, position: int, epoch: str) -> None:
         """Begin another epoch of a log that ends before a position that it had."""
@@ -277,52 +234,34 @@ class RedisLog:
         while len(found) < limit:
             count = LIST_LOGS if wanted else limit - len(found)
             span = (key, below, "-inf", "WITHSCORES", "LIMIT", 0, count)
-            rows = await self._ask(Command("ZREVRANGEBYSCORE", span))
+            rows = await self._reader.ask(Command("ZREVRANGEBYSCORE", span))
             if not rows:
                 break
             below = f"({int(rows[-1])}"
-            entries = await self._listed(rows)
+            entries = await self._reader.listed(rows)
             found += [e for e in entries if not wanted or e.last_status_event in wanted]
         return found[:limit]
-
-    async def _listed(self, rows: Sequence[bytes]) -> list[Entry]:
-        """Look up the logs that the index names, by their numbers there; those that are gone not."""
-        ids = [row.decode() for row in rows[::2]]
-        metas = await asyncio.gather(*[self._meta(id_) for id_ in ids])
-        return [
-            _with_number(meta[0], int(number))
-            for meta, number in zip(metas, rows[1::2], strict=True)
-            if meta is not None
-        ]
 
     async def unfinished(self, workspace: str) -> Sequence[Entry]:
         """List a workspace's logs that have not ended, oldest first."""
         key = self._keys.open(workspace)
-        rows = await self._ask(Command("ZRANGE", (key, 0, -1, "WITHSCORES")))
-        entries = await self._listed(rows)
+        rows = await self._reader.ask(Command("ZRANGE", (key, 0, -1, "WITHSCORES")))
+        entries = await self._reader.listed(rows)
         return [entry for entry in entries if not entry.sealed]
 
     async def numbered(self, workspace: str, numbers: Iterable[int]) -> Sequence[Entry]:
         """Return the logs of a workspace with these numbers."""
         key = self._keys.index(workspace)
         spans = [(key, number, number, "WITHSCORES") for number in numbers]
-        found = await asyncio.gather(*[self._ask(Command("ZRANGEBYSCORE", s)) for s in spans])
-        return await self._listed([part for row in found for part in row])
-
-    async def _created_after(self, workspace: str, number: int, limit: int) -> Listed:
-        """A workspace's logs after a number, and up to which number they are."""
-        span = (self._keys.index(workspace), f"({number}", "+inf", "WITHSCORES", "LIMIT", 0, limit)
-        newest, rows = await asyncio.gather(
-            self._ask(Command("GET", (self._keys.number(),))),
-            self._ask(Command("ZRANGEBYSCORE", span)),
+        found = await asyncio.gather(
+            *[self._reader.ask(Command("ZRANGEBYSCORE", s)) for s in spans]
         )
-        upto = int(rows[-1]) if rows else number
-        return Listed(int(newest or 0), upto, await self._listed(rows))
+        return await self._reader.listed([part for row in found for part in row])
 
     async def payload(self, execution_id: str, digest: str) -> bytes:
         """Return what an event's draft put aside."""
         key = self._keys.log(execution_id)[2]
-        data: bytes | None = await self._ask(Command("HGET", (key, digest)))
+        data: bytes | None = await self._reader.ask(Command("HGET", (key, digest)))
         if data is None:
             await self.entry(execution_id)
             raise PayloadNotFound(f"{execution_id} has no payload {digest!r}")
@@ -331,9 +270,9 @@ class RedisLog:
     async def expired(self, now: str) -> Sequence[tuple[str, str]]:
         """Return the open executions whose lease has ended."""
         span = (self._keys.leases(), "-inf", f"({microseconds(now)}", "WITHSCORES")
-        rows = await self._ask(Command("ZRANGEBYSCORE", span))
+        rows = await self._reader.ask(Command("ZRANGEBYSCORE", span))
         ids = [row.decode() for row in rows[::2]]
-        metas = await asyncio.gather(*[self._meta(id_) for id_ in ids])
+        metas = await asyncio.gather(*[self._reader.meta(id_) for id_ in ids])
         found = []
         for execution_id, score, meta in zip(ids, rows[1::2], metas, strict=True):
             if meta is not None and not meta[0].sealed:
@@ -353,7 +292,3 @@ class RedisLog:
     def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:
         """Call `listener` with every log created after number `after`."""
         return self._watches.watch_new(workspace, after, listener)
-
-
-def _with_number(entry: Entry, number: int) -> Entry:
-    return entry if entry.number == number else replace(entry, number=number)

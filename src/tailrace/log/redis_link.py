@@ -1,15 +1,13 @@
-"""The way to a Redis server or Cluster: connections, errors, and round trips that are shared.
+"""The way to a Redis server or Cluster: connections and round trips.
 
-The law of this file: redis-py's exceptions leave it only as ours, naming host and port and never
-a password; and whatever is sent here may be sent twice. So when the server restarts, fails over
-or stands still, it is sent again until an answer comes or `patience_s` is over.
+The law of this file: whatever is sent here may be sent twice. So when the server restarts, fails
+over or stands still, it is sent again until an answer comes or `patience_s` is over.
 """
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -22,105 +20,24 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tailrace.errors import (
-    InvalidSetting,
-    StoreBusy,
-    StoreClosed,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreReadOnly,
-    StoreTooOld,
-    StoreUnavailable,
-)
+from tailrace.errors import InvalidSetting, StoreClosed, StoreReadOnly, StoreTooOld
+from tailrace.log.redis_errors import HINTS, passes, translated
 from tailrace.log.redis_scripts import Keys, Script
 
 CONNECT_S = 5.0  # for a connection to be there
 ANSWER_S = 5.0  # for a round trip: a server that needs longer stands still
 PAUSE_S = (0.05, 1.0)  # between tries: the first pause, and the longest
-QUEUE_MAX_JOBS = 10_000  # handed in and not done; one more is refused as StoreBusy
 OLDEST = (7, 0)  # XTRIM and scripts as we use them; the oldest that the tests run on
 OLDEST_WITH_WAITAOF = (7, 2)
 
 _logger = logging.getLogger("tailrace")
 
-# How an error answer begins (redis.io/docs/reference/protocol-spec, src/server.c `shared`).
-_ANSWERS: dict[str, type[StoreError]] = {
-    "READONLY": StoreReadOnly,
-    "MISCONF": StoreReadOnly,  # its disk failed: it takes no writes
-    "OOM": StoreFull,
-    "LOADING": StoreBusy,
-    "BUSY": StoreBusy,
-    "TRYAGAIN": StoreBusy,
-    "CLUSTERDOWN": StoreBusy,
-    "MASTERDOWN": StoreBusy,
-    "NOREPLICAS": StoreBusy,
-    "WRONGTYPE": StoreCorrupt,
-    "NOAUTH": StoreUnavailable,
-    "WRONGPASS": StoreUnavailable,
-    "NOPERM": StoreUnavailable,
-}
-_HINTS: dict[str, str] = {
-    "READONLY": "This is a replica: name the primary, or wait until a failover is over.",
-    "MISCONF": "The server cannot write its own file: its log says why.",
-    "OOM": "Raise the server's maxmemory or remove executions: appends then work again at once.",
-    "WRONGTYPE": "Another program uses the same keys: name a prefix of your own (?prefix=NAME).",
-    "NOAUTH": "The server wants a password: redis://:PASSWORD@HOST:PORT.",
-    "WRONGPASS": "The server does not take this user and password.",
-    "NOPERM": "The server's ACL must allow this user the store's keys, channels and scripts.",
-}
 # redis-py would look its own version up in the file system for each connection, to tell the server.
 _ANONYMOUS: dict[str, Any] = (
     {"driver_info": None}
     if "driver_info" in signature(AbstractConnection.__init__).parameters
     else {"lib_name": None, "lib_version": None}  # before redis-py 7.2
 )
-_AWAY_HINT = (
-    "Is the server running, and reachable from here? Nothing that was acknowledged is lost."
-)
-
-
-def translated(error: BaseException, where: str) -> StoreError:
-    """Say a driver's exception as ours: the one place for Redis."""
-    if isinstance(error, StoreError):
-        return error
-    text = str(error)
-    word = text.split(" ", 1)[0]
-    if isinstance(error, exceptions.BusyLoadingError):
-        return StoreBusy(f"{where}: the server is loading its data")
-    if isinstance(error, exceptions.AuthenticationError):
-        return StoreUnavailable(f"{where}: wrong password", hint=_HINTS["WRONGPASS"])
-    if isinstance(error, exceptions.NoPermissionError):
-        return StoreUnavailable(f"{where}: {text}", hint=_HINTS["NOPERM"])
-    if isinstance(error, exceptions.OutOfMemoryError):
-        return StoreFull(f"{where}: out of memory", hint=_HINTS["OOM"])
-    if isinstance(error, exceptions.ReadOnlyError):
-        return StoreReadOnly(f"{where}: read only", hint=_HINTS["READONLY"])
-    if isinstance(error, exceptions.ClusterDownError | exceptions.TryAgainError):
-        return StoreBusy(f"{where}: {text}")
-    if word in _ANSWERS:
-        return _ANSWERS[word](f"{where}: {text}", hint=_HINTS.get(word))
-    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
-        return StoreUnavailable(f"{where}: {text or 'no answer'}", hint=_AWAY_HINT)
-    if isinstance(error, exceptions.RedisClusterException):
-        return StoreBusy(f"{where}: {text}")
-    return StoreError(f"{where}: {text}")
-
-
-def passes(error: BaseException) -> bool:
-    """Whether it may be gone at the next try."""
-    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
-        return False
-    if isinstance(error, exceptions.ResponseError):
-        # READONLY: a failover has made it a replica, and the address may lead elsewhere soon.
-        return isinstance(translated(error, ""), StoreBusy | StoreReadOnly)
-    return isinstance(
-        error,
-        exceptions.ConnectionError
-        | exceptions.TimeoutError
-        | exceptions.RedisClusterException
-        | OSError,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +78,7 @@ class Link:
             self._kwargs = ConnectionPool.from_url(self._url).connection_kwargs
         except ValueError as error:
             raise InvalidSetting(f"store: {error}") from error
-        self.where = f"redis://{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        self.where = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}"
         self.keys = Keys(prefix, int(self._kwargs.get("db", 0)))
         self.cluster = False
         self._patience_s, self._assurance = patience_s, assurance
@@ -180,7 +97,7 @@ class Link:
             self._check(str(server["redis_version"]), str(memory.get("maxmemory_policy", "")))
             self.cluster = bool(cluster.get("cluster_enabled"))
             if replication.get("role") == "slave" and not self.cluster:
-                raise StoreReadOnly(f"{self.where} is a replica", hint=_HINTS["READONLY"])
+                raise StoreReadOnly(f"{self.where} is a replica", hint=HINTS["READONLY"])
             if self.cluster and (self._assurance.replicas or self._assurance.disk):
                 raise InvalidSetting(
                     "redis_wait_replicas and redis_wait_aof are for a single server",
@@ -346,71 +263,3 @@ async def _round_trip(client: Redis, wires: Sequence[tuple[Any, ...]]) -> list[A
         return answers
     finally:
         await pool.release(connection)
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """Something handed in, and the future that its caller awaits."""
-
-    work: Any
-    future: "asyncio.Future[Any]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-    def settle(self, answer: Any) -> None:
-        """Give the caller its answer; one that was cancelled is gone, and that is fine."""
-        if self.future.done():
-            return
-        if isinstance(answer, BaseException):
-            self.future.set_exception(answer)
-        else:
-            self.future.set_result(answer)
-
-
-class Lane:
-    """Jobs that wait while a round trip is on its way share the next one: group commit.
-
-    One round at a time, so one connection, and what was handed in first is done first.
-    """
-
-    def __init__(self, work: Callable[[Sequence[Job]], Awaitable[None]], most: int) -> None:
-        self._work, self._most = work, most
-        self._jobs: deque[Job] = deque()
-        self._pending = 0
-        self._woken = asyncio.Event()
-        self.closed = True
-
-    async def do(self, work: Any) -> Any:
-        """Hand a job in and wait; cancelling the wait does not recall it.
-
-        Raises StoreClosed, StoreBusy, and what the job ends with.
-        """
-        if self.closed:
-            raise StoreClosed
-        if self._pending >= QUEUE_MAX_JOBS:
-            raise StoreBusy(f"{QUEUE_MAX_JOBS} operations wait for the store")
-        self._pending += 1
-        job = Job(work)
-        self._jobs.append(job)
-        self._woken.set()
-        return await job.future
-
-    def close(self) -> None:
-        """Take nothing more; `run` ends when all is done."""
-        self.closed = True
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Do what is handed in, until it is closed."""
-        while self._jobs or not self.closed:
-            jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most))]
-            if not jobs:
-                self._woken.clear()
-                await self._woken.wait()
-                continue
-            try:
-                await self._work(jobs)
-            except Exception as error:  # noqa: BLE001 - a dead lane would hang every caller
-                for job in jobs:
-                    job.settle(error)
-            self._pending -= len(jobs)

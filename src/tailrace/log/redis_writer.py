@@ -16,7 +16,8 @@ from tailrace.errors import ExecutionNotFound
 from tailrace.events import TERMINAL, Draft
 from tailrace.lifecycle import STATUS_EVENTS
 from tailrace.log.base import Opening, Producer
-from tailrace.log.redis_link import Command, Job, Lane, Link
+from tailrace.log.redis_lane import Job, Lane
+from tailrace.log.redis_link import Command, Link
 from tailrace.log.redis_scripts import APPEND, CREATE, Keys
 
 ROUND_MAX_JOBS = 512  # bounds how long one round can make the first of it wait

@@ -27,7 +27,7 @@ from tailrace.errors import AddressUnavailable, AuthRequired
 from tailrace.http.origins import LocalOnly, is_loopback
 from tailrace.lifecycle import ExecutionState
 from tailrace.runtime import Startable
-from tailrace.settings import Settings
+from tailrace.settings import Settings, shown
 
 EXIT_SLACK_S = 2.0  # after the drain time, for lifespan shutdown and the store's last commit
 
@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
         if self.started and not self.quiet:
-            store, url = self.settings.store, address(self.settings)
+            store, url = shown(self.settings.store), address(self.settings)
             print(f"tailrace: {url}  store {store}", file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -25,6 +25,7 @@ from tailrace.log.base import (
     Entry,
     Kept,
     Listener,
+    Lost,
     NewListener,
     Opening,
     Producer,
@@ -36,6 +37,7 @@ from tailrace.log.base import (
     clip,
     encode,
     place,
+    unheard,
 )
 from tailrace.log.facts import MemoryFacts
 from tailrace.metrics import LogMeter
@@ -281,7 +283,9 @@ class MemoryLog:
         self._require_open()
         return self._newest
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""
         log = self._log(execution_id)
         missed = log.records[max(after + 1 - log.entry.floor, 0) :]

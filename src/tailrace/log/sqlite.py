@@ -35,6 +35,7 @@ from tailrace.log.base import (
     Entry,
     Kept,
     Listener,
+    Lost,
     NewListener,
     Opening,
     Producer,
@@ -45,6 +46,7 @@ from tailrace.log.base import (
     clip,
     encode,
     place,
+    unheard,
 )
 from tailrace.log.sqlite_facts import SqliteFacts
 from tailrace.log.sqlite_file import Job, Worker, connect, translated
@@ -495,7 +497,9 @@ class SqliteLog:
 
     # --- watching -----------------------------------------------------------------------------
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""
         watch = _Watch(after, listener)
         self._watches.setdefault(execution_id, []).append(watch)

@@ -43,6 +43,8 @@ LAYERS: dict[str, set[str]] = {
     "log.redis_feeds": {"log.memory", "log.sqlite"},
     "log.redis_reader": {"log.memory", "log.sqlite"},
     "log.redis_watch": {"log.memory", "log.sqlite"},
+    "log.redis_index": {"log.memory", "log.sqlite"},
+    "log.redis_restore": {"log.memory", "log.sqlite"},
     "log.redis": {"log.memory", "log.sqlite"},
     "compact": {"sse", "flow", "log.base", "log.memory", "log.sqlite"},
     "seek": {"log.memory", "log.sqlite", "flow"},

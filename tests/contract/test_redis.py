@@ -29,6 +29,7 @@ from tailrace.log.base import Opening, Producer
 from tailrace.log.redis import RedisLog
 from tailrace.log.redis_errors import translated
 from tailrace.log.redis_link import Assurance, Command, Link
+from tailrace.log.redis_writer import batch
 from tailrace.runtime import Runtime
 from tailrace.testing.contract import (
     TS,
@@ -348,19 +349,12 @@ async def test_a_log_whose_creator_died_is_listed_when_it_is_named(log: RedisLog
 
 async def test_an_end_whose_writer_died_leaves_the_lists(log: RedisLog) -> None:
     await begin(log, lease_until=TS)
-    batch = redis_batch("X1")
-    await log._writer.append(batch)
+    await log._writer.append(batch("X1", [ended()], [ended().encode("X1")]))
     assert await log.unfinished("default") == []
     late = TS.replace("2026", "2027")
     assert list(await log.expired(late)) == []
-    leases = await log._reader.ask(Command("ZCARD", (log._keys.leases(),)))
+    leases = await log._reader.ask(Command("ZCARD", (log._keys.index("leases"),)))
     assert leases == 0
-
-
-def redis_batch(execution_id: str) -> Any:
-    from tailrace.log.redis_writer import batch
-
-    return batch(execution_id, [ended()], [ended().encode(execution_id)], None, None)
 
 
 # --- what its errors mean -----------------------------------------------------------------------

@@ -6,24 +6,27 @@ How it works:
 - Reading (redis_reader.py). Likewise in shared round trips, on a second connection.
 - Watches (redis_watch.py). One more connection is told of every append to a watched log; what
   the message does not bring, or a lost connection has missed, is read.
-- The index. A log's own keys are in one slot of a Cluster, the index of all logs in another, so
-  a log is created first and announced then, and ends first and leaves the index then. Who finds
-  the second step missing, after a crash in between, makes up for it (`_announce`, `_retire`).
+- The index (redis_index.py). A log's own keys are in one slot of a Cluster, the index of all
+  logs in another, so a log is created first and announced then, ends first and is listed as
+  ended then, is removed first and leaves the index then.
 """
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 import anyio
 
-from tailrace.errors import ExecutionExists, PayloadNotFound
+from tailrace.errors import ExecutionExists, ExecutionNotFound, ExecutionRunning, PayloadNotFound
 from tailrace.events import TERMINAL, Draft, Record
 from tailrace.log.base import (
     Appended,
     Entry,
+    Kept,
     Listener,
     Lost,
     NewListener,
@@ -31,17 +34,20 @@ from tailrace.log.base import (
     Producer,
     admit,
     check_batch,
+    check_first,
     encode,
     unheard,
 )
 from tailrace.log.redis_facts import RedisFacts
+from tailrace.log.redis_feeds import REMOVED
+from tailrace.log.redis_index import Index
 from tailrace.log.redis_link import Assurance, Command, Link
-from tailrace.log.redis_reader import Reader, with_number
-from tailrace.log.redis_scripts import ANNOUNCE, RENEW, TRIM, microseconds, moment
+from tailrace.log.redis_reader import Reader
+from tailrace.log.redis_restore import restore
+from tailrace.log.redis_scripts import REMOVE, RENEW, TRIM
 from tailrace.log.redis_watch import Watches
-from tailrace.log.redis_writer import Writer, batch, not_found, others_keys
-
-LIST_LOGS = 200  # of the index, looked at together
+from tailrace.log.redis_writer import NOTHING, Writer, batch, not_found
+from tailrace.metrics import LogMeter
 
 
 class RedisLog:
@@ -54,13 +60,17 @@ class RedisLog:
     def __init__(
         self, url: str, *, patience_s: float = 15.0, replicas: int = 0, disk: bool = False
     ) -> None:
+        self.meter: LogMeter | None = None
+        self.fed_at = 0.0
         assurance = Assurance(replicas=replicas, disk=disk)
         self._link = Link(url, patience_s=patience_s, assurance=assurance)
         self._keys = self._link.keys
-        self._writer = Writer(self._link)
-        self._reader = Reader(self._link)
-        reader = self._reader
-        self._watches = Watches(self._link, reader.page, self._renew, reader.created_after)
+        self._writer = writer = Writer(self._link, self._measure)
+        self._reader = reader = Reader(self._link)
+        self._index = Index(self._keys, writer, reader)
+        self._watches = Watches(
+            self._link, reader.page, self._renew, self._index.created_after, writer.sent, self._fed
+        )
         self.facts = RedisFacts(self._keys, self._writer.do, reader.ask)
         self._main: asyncio.Task[None] | None = None
 
@@ -107,27 +117,36 @@ class RedisLog:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def create(self, opening: Opening, drafts: Sequence[Draft]) -> Appended:
+    async def create(
+        self, opening: Opening, drafts: Sequence[Draft], *, producer: Producer | None = None
+    ) -> Appended:
         """Create a log with its first events."""
+        check_first(producer)
         check_batch(drafts)
-        tails = encode(opening.execution_id, drafts)
-        if not await self._writer.create(opening, drafts, tails):
-            raise ExecutionExists(f"{opening.execution_id} exists already")
-        ended = drafts[-1].type in TERMINAL
-        await self._announce(opening.execution_id, opening.workspace, opening.lease_until, ended)
+        execution_id, ended = opening.execution_id, drafts[-1].type in TERMINAL
+        tails = encode(execution_id, drafts)
+        if not await self._writer.create(opening, drafts, tails, producer):
+            raise ExecutionExists(f"{execution_id} exists already")
+        await self._index.announce(
+            execution_id, opening.workspace, opening.lease_until, ended=ended
+        )
+        if self.meter is not None:
+            self.meter.started[opening.kind] += 1
+        await self._appended(execution_id, tails, ended=ended)
         return Appended(1, len(drafts))
 
-    async def _announce(
-        self, execution_id: str, workspace: str, lease_until: str | None, ended: bool
-    ) -> int:
-        """List a log, once, and note its number where its entry is."""
-        lease = microseconds(lease_until) if lease_until else ""
-        keys, told = others_keys(self._keys, workspace), self._keys.told_new(workspace)
-        arguments = (execution_id, lease, int(ended), told)
-        number = int(await self._writer.do(Command(ANNOUNCE, arguments, keys)))
-        noted = (self._keys.meta(execution_id), "number", number)
-        await self._writer.do(Command("HSET", noted))
-        return number
+    async def restore(
+        self, entry: Entry, records: Sequence[Record], payloads: Mapping[str, bytes]
+    ) -> Entry:
+        """Put a log from elsewhere in."""
+        execution_id = entry.execution_id
+        if not await restore(self._writer, self._keys, entry, records, payloads):
+            raise ExecutionExists(f"{execution_id} exists already")
+        await self._index.announce(execution_id, entry.workspace, None, ended=entry.sealed)
+        made = await self.entry(execution_id)
+        if made.sealed:
+            await self._index.retire(made)
+        return made
 
     async def append(
         self,
@@ -136,40 +155,55 @@ class RedisLog:
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
         """Append a batch."""
         check_batch(drafts)  # before `admit`: the repeat of a batch that was taken passes it too
         tails = encode(execution_id, drafts)
-        answer = await self._writer.append(batch(execution_id, drafts, tails, expected, producer))
+        answer = await self._writer.append(
+            batch(
+                execution_id, drafts, tails, expected=expected, producer=producer, attempt=attempt
+            )
+        )
         if answer[0] == "ok":
-            if drafts[-1].type in TERMINAL:
-                await self._retire([(execution_id, answer[3])])
+            await self._appended(execution_id, tails, ended=drafts[-1].type in TERMINAL)
             return Appended(answer[1], answer[2])
-        _, head, event, number, first, last = answer
-        entry = Entry(
-            execution_id=execution_id,
-            workspace="",
-            kind="",
-            flow="",
-            epoch="",
-            created_at="",
-            head=head,
-            last_status_event=event,
+        _, head, event, begun, number, first, last = answer
+        entry = replace(
+            NOTHING, execution_id=execution_id, head=head, last_status_event=event, attempt=begun
         )
         # The script refused it; the rules that all stores share say why.
-        admitted = admit(entry, drafts, expected=expected, producer=producer, last_batch=number)
+        admitted = admit(
+            entry,
+            drafts,
+            expected=expected,
+            producer=producer,
+            last_batch=number,
+            attempt=attempt,
+        )
         assert not admitted, "the script and `admit` differ"
         known = producer is not None and producer.seq == number
         return Appended(first, last, True) if known else Appended(0, 0, True)
 
-    async def _retire(self, ended: Sequence[tuple[str, str]]) -> None:
-        """Take logs that have ended from the open ones and from the leases."""
-        for execution_id, workspace in ended:
-            open_, leases = self._keys.open(workspace), self._keys.leases()
-            await asyncio.gather(
-                self._writer.do(Command("ZREM", (open_, execution_id))),
-                self._writer.do(Command("ZREM", (leases, execution_id))),
-            )
+    async def _appended(self, execution_id: str, tails: Sequence[bytes], *, ended: bool) -> None:
+        """Count a batch that is in the log; list a log that it has ended as that."""
+        meter = self.meter
+        if meter is not None:
+            meter.appends += 1
+            meter.events += len(tails)
+            meter.size += sum(map(len, tails))
+        if ended:
+            # It may be gone again: it has ended.
+            with suppress(ExecutionNotFound):
+                entry = await self.entry(execution_id)
+                await self._index.retire(entry)
+                if meter is not None:
+                    meter.ended[entry.kind, entry.status] += 1
+
+    def _measure(self, seconds: float) -> None:
+        """Note how long a round took."""
+        if self.meter is not None:
+            self.meter.commits.observe(seconds)
 
     async def trim(self, execution_id: str, floor: int) -> Entry:
         """Drop the events below `floor`."""
@@ -177,15 +211,25 @@ class RedisLog:
         await self._watches.pass_by(execution_id, floor)
         if await self._writer.do(Command(TRIM, (floor,), keys)) is None:
             raise not_found(execution_id)
-        return await self.entry(execution_id)
+        entry = await self.entry(execution_id)
+        if entry.sealed:
+            await self._index.retire(entry)  # its size has changed
+        return entry
+
+    async def remove(self, execution_id: str) -> None:
+        """Remove a log that has ended."""
+        entry = await self.entry(execution_id)
+        arguments = (secrets.token_hex(8), self._keys.told(execution_id))
+        done = await self._writer.do(Command(REMOVE, arguments, self._keys.log(execution_id)))
+        if done is None:
+            raise not_found(execution_id)
+        if not done:
+            raise ExecutionRunning(f"{execution_id} is {entry.status}")
+        await self._index.dismiss(entry)
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
         """Extend leases."""
-        if execution_ids:
-            score = microseconds(until)
-            # Of those that are there, and never back: the command may be run late.
-            pairs = [part for id_ in execution_ids for part in (score, id_)]
-            await self._writer.do(Command("ZADD", (self._keys.leases(), "XX", "GT", *pairs)))
+        await self._index.beat(execution_ids, until)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -198,13 +242,15 @@ class RedisLog:
         if entry.number:
             return entry
         # Its creator is about to announce it, or died before it could.
-        number = await self._announce(execution_id, entry.workspace, lease, entry.sealed)
-        return with_number(entry, number)
+        number = await self._index.announce(
+            execution_id, entry.workspace, lease, ended=entry.sealed
+        )
+        return replace(entry, number=number)
 
     async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
         """Read events after a position."""
         page = await self._reader.page(execution_id, after, limit)
-        if page is None:
+        if page is None or page is REMOVED:
             raise not_found(execution_id)
         return page.records
 
@@ -221,42 +267,33 @@ class RedisLog:
         before: str | None = None,
         status_events: Iterable[str] = (),
     ) -> Sequence[Entry]:
-        """List a workspace's logs, newest first.
-
-        A status that no log has is looked for in the whole index, LIST_LOGS logs at a time.
-        """
-        wanted = frozenset(status_events)
-        below = f"({(await self.entry(before)).number}" if before else "+inf"
-        # Who wants only open ones need not look at all that ever ended.
-        ends = not wanted or wanted & TERMINAL
-        key = self._keys.index(workspace) if ends else self._keys.open(workspace)
-        found: list[Entry] = []
-        while len(found) < limit:
-            count = LIST_LOGS if wanted else limit - len(found)
-            span = (key, below, "-inf", "WITHSCORES", "LIMIT", 0, count)
-            rows = await self._reader.ask(Command("ZREVRANGEBYSCORE", span))
-            if not rows:
-                break
-            below = f"({int(rows[-1])}"
-            entries = await self._reader.listed(rows)
-            found += [e for e in entries if not wanted or e.last_status_event in wanted]
-        return found[:limit]
+        """List a workspace's logs, newest first."""
+        number = (await self.entry(before)).number if before else None
+        return await self._index.before(workspace, number, limit, frozenset(status_events))
 
     async def unfinished(self, workspace: str) -> Sequence[Entry]:
         """List a workspace's logs that have not ended, oldest first."""
-        key = self._keys.open(workspace)
-        rows = await self._reader.ask(Command("ZRANGE", (key, 0, -1, "WITHSCORES")))
-        entries = await self._reader.listed(rows)
-        return [entry for entry in entries if not entry.sealed]
+        return await self._index.unfinished(workspace)
 
     async def numbered(self, workspace: str, numbers: Iterable[int]) -> Sequence[Entry]:
         """Return the logs of a workspace with these numbers."""
-        key = self._keys.index(workspace)
-        spans = [(key, number, number, "WITHSCORES") for number in numbers]
-        found = await asyncio.gather(
-            *[self._reader.ask(Command("ZRANGEBYSCORE", s)) for s in spans]
-        )
-        return await self._reader.listed([part for row in found for part in row])
+        return await self._index.numbered(workspace, numbers)
+
+    async def ended(self, kind: str, *, ephemeral: bool, limit: int) -> Sequence[Entry]:
+        """List logs that have ended, the oldest end first."""
+        return await self._index.ended(kind, ephemeral=ephemeral, limit=limit)
+
+    async def kept(self, kind: str, *, ephemeral: bool) -> Kept:
+        """How many such logs there are, and how large they are."""
+        return await self._index.kept(kind, ephemeral=ephemeral)
+
+    async def large(self, kind: str, above_bytes: int) -> Sequence[Entry]:
+        """List logs that have not ended and are larger than this."""
+        return await self._index.large(kind, above_bytes)
+
+    async def newest(self) -> int:
+        """Return the number of the newest log there ever was."""
+        return await self._index.newest()
 
     async def payload(self, execution_id: str, digest: str) -> bytes:
         """Return what an event's draft put aside."""
@@ -269,17 +306,7 @@ class RedisLog:
 
     async def expired(self, now: str) -> Sequence[tuple[str, str]]:
         """Return the open executions whose lease has ended."""
-        span = (self._keys.leases(), "-inf", f"({microseconds(now)}", "WITHSCORES")
-        rows = await self._reader.ask(Command("ZRANGEBYSCORE", span))
-        ids = [row.decode() for row in rows[::2]]
-        metas = await asyncio.gather(*[self._reader.meta(id_) for id_ in ids])
-        found = []
-        for execution_id, score, meta in zip(ids, rows[1::2], metas, strict=True):
-            if meta is not None and not meta[0].sealed:
-                found.append((execution_id, moment(int(score))))
-            else:
-                await self._retire([(execution_id, meta[0].workspace if meta else "")])
-        return found
+        return await self._index.expired(now)
 
     # --- watching -----------------------------------------------------------------------------
 
@@ -292,3 +319,7 @@ class RedisLog:
     def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:
         """Call `listener` with every log created after number `after`."""
         return self._watches.watch_new(workspace, after, listener)
+
+    def _fed(self, at: float) -> None:
+        """Note when what watches are given now was handed in, or heard of."""
+        self.fed_at = at

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tailrace.clock import stopwatch
 from tailrace.events import Record
 from tailrace.log.base import Entry, Listener, NewListener
 
@@ -24,6 +25,9 @@ class Page:
     records: Sequence[Record]
 
 
+REMOVED = Page(0, "", ())  # read of a log that was removed
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """New logs as they were read, up to which number, and the newest number of the store."""
@@ -35,6 +39,8 @@ class Listed:
 
 ReadPage = Callable[[str, int, int], Awaitable[Page | None]]
 Renew = Callable[[str, int, str], Awaitable[None]]
+Fed = Callable[[float], None]  # hears when what is given now was handed in, or heard of
+Sent = Callable[[str, int], float | None]
 ReadNew = Callable[[str, int, int], Awaitable[Listed]]
 
 
@@ -74,15 +80,20 @@ class LogFeed:
     execution_id: str
     read: ReadPage
     renew: Renew
+    sent: Sent
+    fed: Fed
     watches: list[Watch] = field(default_factory=list)
     epoch: str | None = None
 
     def hear(self, data: bytes) -> bool:
         """Take a message; returns whether something has to be read."""
         head, _, body = data.partition(b"\n")
-        epoch, first, last = head.decode().split(" ")
-        if epoch != self.epoch:  # of another life, or nothing was read yet: a read finds out
+        epoch, *what = head.decode().split(" ")
+        # Of another life, or removed, or nothing was read yet: a read finds out.
+        if epoch != self.epoch or not what:
             return True
+        first, last, handle, round_ = what
+        self.fed(self.sent(handle, int(round_)) or stopwatch())
         return self._give(int(first) - 1, _records(int(first), int(last), body))
 
     async def catch_up(self) -> bool:
@@ -91,20 +102,22 @@ class LogFeed:
             return False
         positions = [watch.position for watch in self.watches]
         after, furthest = min(positions), max(positions)  # before the read: messages move them on
+        began = stopwatch()
         page = await self.read(self.execution_id, after, CATCH_UP_EVENTS)
-        if page is None:
+        if page is None or page is REMOVED:
             # Not there: not yet, if nobody has had anything of it.
             if self.epoch is not None or furthest:
-                self._lose()
+                self._leave(lost=page is None)
             return False
         if furthest > page.head:
             await self.renew(self.execution_id, furthest, page.epoch)
-            self._lose()
+            self._leave(lost=True)
             return False
         if self.epoch not in (None, page.epoch):
-            self._lose()
+            self._leave(lost=True)
         self.epoch = page.epoch
         self._skip(after, page.records)
+        self.fed(began)
         self._give(after, page.records)
         return bool(page.records) and page.records[-1].seq < page.head
 
@@ -131,11 +144,14 @@ class LogFeed:
                 self.watches.remove(watch)
                 watch.lost()
 
-    def _lose(self) -> None:
-        """End the watches: what they were given is not in the log any more."""
-        lost, self.watches[:], self.epoch = tuple(self.watches), [], None
-        for watch in lost:
-            watch.lost()
+    def _leave(self, *, lost: bool) -> None:
+        """End the watches: what they were given is not in the log any more, or was removed."""
+        left, self.watches[:], self.epoch = tuple(self.watches), [], None
+        for watch in left:
+            if lost:
+                watch.lost()
+            else:
+                watch.listener([])
 
 
 def _records(first: int, last: int, body: bytes) -> list[Record]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tailrace.clock import stopwatch
 from tailrace.errors import StoreBusy, StoreClosed
 
 QUEUE_MAX_JOBS = 10_000  # handed in and not done; one more is refused as StoreBusy
@@ -20,6 +21,7 @@ class Job:
     """Something handed in, and the future that its caller awaits."""
 
     work: Any
+    at: float = field(default_factory=stopwatch)
     future: "asyncio.Future[Any]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )

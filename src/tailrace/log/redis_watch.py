@@ -23,6 +23,7 @@ from tailrace.errors import StoreError
 from tailrace.log.base import Listener, NewListener
 from tailrace.log.redis_errors import translated
 from tailrace.log.redis_feeds import (
+    Fed,
     Feed,
     LogFeed,
     NewFeed,
@@ -30,6 +31,7 @@ from tailrace.log.redis_feeds import (
     ReadNew,
     ReadPage,
     Renew,
+    Sent,
     Watch,
 )
 from tailrace.log.redis_link import PAUSE_S, Link
@@ -46,9 +48,12 @@ _logger = logging.getLogger("tailrace")
 class Watches:
     """All watches of a process. `run` serves them until it is cancelled."""
 
-    def __init__(self, link: Link, read: ReadPage, renew: Renew, read_new: ReadNew) -> None:
+    def __init__(
+        self, link: Link, read: ReadPage, renew: Renew, read_new: ReadNew, sent: Sent, fed: Fed
+    ) -> None:
         self._link = link
         self._read, self._renew, self._read_new = read, renew, read_new
+        self._sent, self._fed = sent, fed
         self._feeds: dict[str, Feed] = {}
         self._asked: set[str] = set()  # channels that this connection was told to subscribe to
         self._changed: dict[str, None] = {}  # channels to look at again
@@ -63,7 +68,9 @@ class Watches:
         channel = self._link.keys.told(execution_id)
         feed = self._feeds.get(channel)
         if not isinstance(feed, LogFeed):
-            feed = self._feeds[channel] = LogFeed(execution_id, self._read, self._renew)
+            feed = self._feeds[channel] = LogFeed(
+                execution_id, self._read, self._renew, self._sent, self._fed
+            )
         return self._join(channel, feed, feed.watches, Watch(after, listener, lost))
 
     def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:

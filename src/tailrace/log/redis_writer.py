@@ -6,23 +6,27 @@ appends one twice. That needs one command for each log in a round, and one round
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 
+from tailrace.clock import stopwatch
 from tailrace.errors import ExecutionNotFound
-from tailrace.events import TERMINAL, Draft
-from tailrace.lifecycle import STATUS_EVENTS
-from tailrace.log.base import Opening, Producer
+from tailrace.events import Draft
+from tailrace.log.base import Entry, Opening, Producer, advance
 from tailrace.log.redis_lane import Job, Lane
 from tailrace.log.redis_link import Command, Link
-from tailrace.log.redis_scripts import APPEND, CREATE, Keys
+from tailrace.log.redis_scripts import APPEND, CREATE
 
 ROUND_MAX_JOBS = 512  # bounds how long one round can make the first of it wait
 ROUND_MAX_BYTES = 8_388_608  # likewise, and what one script holds in the server's memory
 KNOWN_LOGS = 10_000  # heads that are remembered, to notice one that goes back
+KNOWN_ROUNDS = 64  # whose time is remembered: their messages are about to come
+
+# What a batch makes of an entry is `advance`'s to say; this is the one that it says it of.
+NOTHING = Entry(execution_id="", workspace="", kind="", flow="", epoch="", created_at="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +45,39 @@ class Making:
     opening: Opening
     drafts: Sequence[Draft]
     tails: Sequence[bytes]
+    producer: str
 
 
 def batch(
     execution_id: str,
     drafts: Sequence[Draft],
     tails: Sequence[bytes],
-    expected: int | None,
-    producer: Producer | None,
+    *,
+    expected: int | None = None,
+    producer: Producer | None = None,
+    attempt: int | None = None,
 ) -> Batch:
     """Describe an append."""
-    values, facts = _values(drafts), _described(drafts)
+    values = _values(drafts)
     arguments: list[Any] = [
         producer.name if producer else "",
         producer.seq if producer else 0,
         "" if expected is None else expected,
+        "" if attempt is None else attempt,
         len(drafts),
         len(values) // 2,
-        *facts,
+        *_described(drafts, tails),
         *_events(drafts, tails),
         *values,
     ]
     return Batch(execution_id, arguments, sum(map(len, tails)) + sum(map(len, values)))
 
 
-def _described(drafts: Sequence[Draft]) -> tuple[str, str, int]:
-    """The entry after a batch: its time, its status event or '', whether it is the end."""
-    status = ""
-    for draft in drafts:
-        if draft.type in STATUS_EVENTS:
-            status = draft.type
-    return drafts[-1].ts, status, int(drafts[-1].type in TERMINAL)
+def _described(drafts: Sequence[Draft], tails: Sequence[bytes]) -> tuple[Any, ...]:
+    """What a batch makes of an entry: time, status event, attempt, bytes, aside, whether it ends."""
+    made = advance(NOTHING, drafts, tails)
+    sizes = (made.bytes, made.aside_bytes)
+    return made.updated_at, made.last_status_event, made.attempt, *sizes, int(made.sealed)
 
 
 def _events(drafts: Sequence[Draft], tails: Sequence[bytes]) -> list[str | bytes]:
@@ -86,13 +92,14 @@ def _values(drafts: Sequence[Draft]) -> list[str | bytes]:
 
 
 class Writer:
-    """The one who writes, for a process; `lane.run` does it."""
+    """The one who writes, for a process; `lane.run` does it. `measure` hears how long a round took."""
 
-    def __init__(self, link: Link) -> None:
-        self._link, self._keys = link, link.keys
+    def __init__(self, link: Link, measure: Callable[[float], None]) -> None:
+        self._link, self._keys, self._measure = link, link.keys, measure
         self._handle = secrets.token_hex(4)
         self._round = 0
-        self._heads: dict[str, int] = {}
+        self._heads: dict[str, tuple[int, str]] = {}  # with the epoch: another life has its own
+        self._sent: dict[int, float] = {}
         self.lane = Lane(self._work, ROUND_MAX_JOBS)
 
     async def append(self, batch: Batch) -> Sequence[Any]:
@@ -100,9 +107,20 @@ class Writer:
         answer: Sequence[Any] = await self.lane.do(batch)
         return answer
 
-    async def create(self, opening: Opening, drafts: Sequence[Draft], tails: list[bytes]) -> bool:
+    async def create(
+        self,
+        opening: Opening,
+        drafts: Sequence[Draft],
+        tails: Sequence[bytes],
+        producer: Producer | None = None,
+    ) -> bool:
         """Make a log; returns whether it was not there. Raises StoreError."""
-        return bool(await self.lane.do(Making(opening, drafts, tails)))
+        name = producer.name if producer else ""
+        return bool(await self.lane.do(Making(opening, drafts, tails, name)))
+
+    def sent(self, handle: str, round_: int) -> float | None:
+        """When the first of a round was handed in; None if that was not here, or long ago."""
+        return self._sent.get(round_) if handle == self._handle else None
 
     async def do(self, command: Command) -> Any:
         """Send any other command that may be sent twice. Raises StoreError."""
@@ -114,6 +132,9 @@ class Writer:
 
     async def _send(self, jobs: Sequence[Job]) -> None:
         self._round += 1
+        self._sent[self._round] = min(job.at for job in jobs)
+        self._sent.pop(self._round - KNOWN_ROUNDS, None)
+        began = stopwatch()
         waiting: dict[str, list[Job]] = {}
         for job in jobs:
             if isinstance(job.work, Batch):
@@ -122,6 +143,8 @@ class Writer:
         commands = [self._appending(id_, of) for id_, of in waiting.items()]
         commands += [self._other(job.work) for job in others]
         answers = await self._link.run(commands, assured=True)
+        if waiting:
+            self._measure(stopwatch() - began)
         for (execution_id, of), answer in zip(waiting.items(), answers, strict=False):
             self._answer(execution_id, of, answer)
         for job, answer in zip(others, answers[len(waiting) :], strict=True):
@@ -131,13 +154,13 @@ class Writer:
         arguments = [
             self._handle,
             self._round,
-            self._heads.get(execution_id, 0),
+            *self._heads.get(execution_id, (0, "")),
             secrets.token_hex(4),
             self._keys.told(execution_id),
         ]
         for job in jobs:
             arguments += job.work.arguments
-        return Command(APPEND, arguments, self._keys.log(execution_id))
+        return Command(APPEND, arguments, self._keys.log(execution_id)[:3])
 
     def _other(self, work: Command | Making) -> Command:
         return work if isinstance(work, Command) else self._making(work)
@@ -154,8 +177,10 @@ class Writer:
             opening.flow,
             drafts[0].ts,
             opening.lease_until or "",
+            int(opening.ephemeral),
             self._keys.told(opening.execution_id),
-            *_described(drafts),
+            *_described(drafts, making.tails),
+            making.producer,
             len(drafts),
             len(values) // 2,
             *_events(drafts, making.tails),
@@ -172,10 +197,11 @@ class Writer:
             for job in jobs:
                 job.settle(answer)
             return
-        answers = from_json(answer)
+        epoch, *answers = from_json(answer)
         if len(self._heads) >= KNOWN_LOGS:
             self._heads.clear()
-        self._heads[execution_id] = max(a[2] if a[0] == "ok" else a[1] for a in answers)
+        head = max(a[2] if a[0] == "ok" else a[1] for a in answers)
+        self._heads[execution_id] = (head, epoch)
         for job, part in zip(jobs, answers, strict=True):
             job.settle(part)
 
@@ -198,8 +224,3 @@ def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 def not_found(execution_id: str) -> ExecutionNotFound:
     """Say that there is none."""
     return ExecutionNotFound(f"There is no execution {execution_id!r} here")
-
-
-def others_keys(keys: Keys, workspace: str) -> tuple[str, str, str, str]:
-    """The keys of ANNOUNCE."""
-    return keys.number(), keys.index(workspace), keys.open(workspace), keys.leases()

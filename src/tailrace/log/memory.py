@@ -288,7 +288,10 @@ class MemoryLog:
     ) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""
         log = self._log(execution_id)
-        missed = log.records[max(after + 1 - log.entry.floor, 0) :]
+        if after + 1 < log.entry.floor:  # a trim has overtaken it
+            call = asyncio.get_running_loop().call_soon(lost)
+            return call.cancel
+        missed = log.records[after + 1 - log.entry.floor :]
         log.listeners.append(listener)
         if missed:
             self._soon(self._deliver, log, listener, missed)

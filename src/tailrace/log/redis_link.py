@@ -33,7 +33,7 @@ OLDEST_WITH_WAITAOF = (7, 2)
 _logger = logging.getLogger("tailrace")
 
 # redis-py would look its own version up in the file system for each connection, to tell the server.
-_ANONYMOUS: dict[str, Any] = (
+ANONYMOUS: dict[str, Any] = (
     {"driver_info": None}
     if "driver_info" in signature(AbstractConnection.__init__).parameters
     else {"lib_name": None, "lib_version": None}  # before redis-py 7.2
@@ -123,7 +123,7 @@ class Link:
             "socket_timeout": None,
             "protocol": 2,
             "client_name": "tailrace",
-            **_ANONYMOUS,
+            **ANONYMOUS,
         }
 
     def _check(self, version: str, policy: str) -> None:

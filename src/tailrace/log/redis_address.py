@@ -61,6 +61,9 @@ class Address:
                 self.where = f"{parts.scheme}://{host}:{port}"
         except ValueError as error:
             raise InvalidSetting(f"store: {error}") from error
+        database = parts.path.strip("/")
+        if database and not database.isdecimal():  # which redis-py would take for 0
+            raise InvalidSetting(f"store: {database!r} is no number of a database")
         self.database = int(self._kwargs.get("db", 0))
 
     def _named(self, parts: SplitResult, credentials: str) -> SplitResult:

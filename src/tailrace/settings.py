@@ -73,6 +73,20 @@ class Settings(BaseModel):
     port: int = Field(
         default=8787, ge=0, le=65535, description="The port to listen on; 0 takes a free one."
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Server processes on the port, of one machine; more than one needs Linux and a "
+        "store that processes share (docs/scaling.md).",
+    )
+    workers_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Where there are several: the first of them also listens on this port, the next "
+        "on the one above, and so on, so that each can be asked for its `/metrics`; 0: none does.",
+    )
     heartbeat_s: float = Field(
         default=15.0,
         gt=0,

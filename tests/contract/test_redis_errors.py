@@ -147,9 +147,8 @@ async def test_an_append_waits_for_replicas_if_it_is_told_to(
 ) -> None:
     monkeypatch.setattr(redis_link, "ANSWER_S", 0.5)
     await fails_to_reach_replicas(server)
-    replica = await in_thread(
-        redis.another, "--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0"
-    )
+    await in_thread(server.cli, "config", "set", "repl-diskless-sync-delay", "0")
+    replica = await in_thread(redis.another, "--replicaof", f"127.0.0.1 {server.port}")
     try:
         async with RedisLog(server.url("r"), replicas=1) as log:
             await begin(log)

@@ -347,6 +347,7 @@ def graph(target: str, form: str | None) -> None:
     epilog=_examples(
         "tailrace serve",
         "tailrace serve flows.py s2_site --port 9000",
+        "tailrace serve flows.py --workers 4 --workers-port 9100",
         "tailrace serve --allow-workload backup='./backup.sh --all'",
     )
 )
@@ -357,10 +358,13 @@ def graph(target: str, form: str | None) -> None:
     metavar="NAME=COMMAND",
     help="Let `POST /api/v1/workloads` run this command, by its name. May be repeated.",
 )
+@click.option("--child", hidden=True, help="One of several: what its parent tells it.")
 @click.argument("targets", nargs=-1, type=_Target())
 @settings_options(
     "host",
     "port",
+    "workers",
+    "workers_port",
     "store",
     "durability",
     "heartbeat_s",
@@ -405,12 +409,20 @@ def graph(target: str, form: str | None) -> None:
     "public_health",
     *LIMITS,
 )
-def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
+def serve(
+    targets: tuple[str, ...], allowed: tuple[str, ...], child: str | None, settings: Settings
+) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""
-    from tailrace.cli import serving  # the server's imports are not every command's price
+    from tailrace.cli import serving, workers  # the server's imports are not every command's price
+    from tailrace.cli.listening import Child
 
+    workloads = dict(map(_workload, allowed))
+    serving.refuse_exposed(settings)
+    if settings.workers > 1 and child is None:
+        sys.exit(workers.keep(settings))
     flows = [flow for target in targets for flow in load_flows(target)]
-    sys.exit(serving.serve(settings, flows, dict(map(_workload, allowed))))
+    told = None if child is None else Child.parse(child)
+    sys.exit(serving.serve(settings, flows, workloads, told))
 
 
 @cli.command(
@@ -489,7 +501,15 @@ def doctor(url: str, idle_s: float, token: str | None, as_json: bool) -> None:
     sys.exit(run_async(lambda: examination.check(url, idle_s, token, as_json=as_json)))
 
 
-@cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))
+@cli.command(
+    epilog=_examples("tailrace demo", "tailrace demo --port 9000", "tailrace demo --cluster")
+)
+@click.option(
+    "--cluster",
+    "many",
+    is_flag=True,
+    help="Show two servers and two workers on a Redis, of which some are killed.",
+)
 @click.option(
     "--updates",
     default=5,
@@ -498,8 +518,10 @@ def doctor(url: str, idle_s: float, token: str | None, as_json: bool) -> None:
     help="How many updates the streaming flow gives.",
 )
 @settings_options("host", "port", "store")
-def demo(updates: int, settings: Settings) -> None:
+def demo(updates: int, many: bool, settings: Settings) -> None:
     """Start a server, run two real flows on it, and show both streams live."""
-    from tailrace.cli import serving
+    from tailrace.cli import cluster, serving
 
+    if many:
+        sys.exit(run_async(cluster.demo))
     sys.exit(run_async(lambda: serving.demo(settings, updates)))

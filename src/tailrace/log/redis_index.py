@@ -85,9 +85,10 @@ end
 return 1
 """)
 
-# KEYS: leases. ARGV: until, ids. Of those that are there, and never back: it may be run late.
+# KEYS: leases. ARGV: until, ids. Of those that are there. Run late, it sets a lease back that the
+# next beat sets right.
 _BEAT = Script(f"""{ALWAYS}
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', 'GT', ARGV[1], ARGV[i]) end
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', ARGV[1], ARGV[i]) end
 return 1
 """)
 
@@ -127,7 +128,7 @@ class Index:
         await self._writer.do(Command(_DISMISS, arguments, self._lists(entry.workspace, of)))
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
-        """Extend leases."""
+        """Set leases."""
         if execution_ids:
             arguments = (microseconds(until), *execution_ids)
             await self._writer.do(Command(_BEAT, arguments, [self._leases]))

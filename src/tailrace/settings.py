@@ -44,7 +44,8 @@ class Settings(BaseModel):
     store: str = Field(
         default_factory=default_store,
         description="Where the log lives: `sqlite:///FILE`, `redis://:PASSWORD@HOST:PORT/DB` "
-        "(`rediss:` with TLS; `?prefix=NAME` before its keys) or `memory:`.",
+        "(`rediss:` with TLS; `redis+sentinel://:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB`; "
+        "`?prefix=NAME` before its keys) or `memory:`.",
     )
     durability: Literal["os", "disk"] = Field(
         default="os",
@@ -393,6 +394,11 @@ def shown(url: str) -> str:
     if not scheme.startswith("redis") or not separator:
         return url
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
+def is_redis(url: str) -> bool:
+    """Whether a URL names a Redis, or who knows one by name."""
+    return url.startswith(("redis:", "rediss:", "redis+sentinel:", "rediss+sentinel:"))
 
 
 def sqlite_path(url: str) -> Path:

@@ -19,16 +19,14 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.job import Job as SaqJob
 from saq.job import Status
 from saq.queue.redis import RedisQueue
 
 from tailrace.errors import QueueUnavailable
-from tailrace.log.redis_link import ANONYMOUS
+from tailrace.log.redis_address import Address, close
 from tailrace.work.base import PRIORITIES, Job, Priority
 
 BELL_S = 1.0
@@ -56,13 +54,13 @@ class SaqQueue:
     """`patience_s`: how long a worker may be silent before others take its jobs."""
 
     def __init__(self, url: str, *, patience_s: float) -> None:
-        # The store's own `prefix` keeps several Tailraces in one Redis apart; here as well.
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query))
-        self._prefix = options.pop("prefix", "tailrace")
-        url = parts._replace(query=urlencode(options)).geturl()
-        # Any: redis-py types its commands for the sync client and this one at once.
-        self._redis: Any = Redis.from_url(url, **ANONYMOUS)
+        # As the store reads it: with its prefix, which keeps several in one Redis apart, and by
+        # Sentinel, where it names one.
+        address = Address(url)
+        self._prefix = address.prefix
+        self._redis: Any = (
+            address.client()
+        )  # Any: redis-py types commands as sync and async at once
         self._patience_s = max(round(patience_s), 1)
         self._queues: dict[tuple[str, Priority], RedisQueue] = {}
         self._taken: dict[str, SaqJob] = {}  # by our key
@@ -80,7 +78,7 @@ class SaqQueue:
     ) -> None:
         """Close it."""
         with contextlib.suppress(RedisError, OSError):
-            await self._redis.aclose()
+            await close(self._redis)
 
     def _queue(self, name: str, priority: Priority) -> RedisQueue:
         found = self._queues.get((name, priority))

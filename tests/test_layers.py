@@ -51,9 +51,15 @@ LAYERS: dict[str, set[str]] = {
     "journal": {"hub", "log.memory", "log.sqlite", "flow"},
     "invoke": {"hub", "log.memory", "log.sqlite", "flow", "recorder", "ambient"},
     "agent": {"hub", "log.memory", "log.sqlite"},
+    "takeover": {"hub", "agent", "log.memory", "log.sqlite"},
     "executor": {"hub", "agent", "log.memory", "log.sqlite"},  # hub and executor meet at the log
     "workload": {"hub", "log.memory", "log.sqlite", "flow", "executor"},
+    "work.base": {"hub", "flow", "lifecycle", "log.base", "events"},
+    "work.saq": {"hub", "flow", "lifecycle", "log.base", "events"},
+    "dispatch": {"hub", "flow", "log.memory", "log.sqlite", "executor", "work.saq"},
+    "executions": {"hub", "flow", "log.memory", "log.sqlite", "executor", "work.saq"},
     "runtime": {"sse"},
+    "worker": {"sse", "hub", "flow", "log.memory", "log.sqlite", "work.saq"},
     "reported": {"sse", "hub", "log.memory", "log.sqlite", "executor", "agent", "workload"},
     "ingest": {"sse", "hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "workload"},
     "jobs": {"sse", "hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "workload"},
@@ -98,7 +104,9 @@ def layer_of(module: str) -> str:
     name = module.removeprefix("tailrace").removeprefix(".")
     return next(
         (layer for layer in LAYERS if name == layer or name.startswith(f"{layer}.")),
-        "" if name in ("", "__init__", "log", "log.__init__") else f"unknown: {name}",
+        ""
+        if name in ("", "__init__", "log", "log.__init__", "work", "work.__init__")
+        else f"unknown: {name}",
     )
 
 

@@ -24,7 +24,7 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   └── ConnectionLost · ProtocolError
     ├── LimitReached                others, or the same caller, use all there is for now
     │   └── TooManyStreams · TooManyExecutions · RateLimited
-    ├── AddressUnavailable · Overloaded · ShuttingDown · OutputTooLarge
+    ├── AddressUnavailable · Overloaded · ShuttingDown · OutputTooLarge · QueueUnavailable
     └── ExecutionError              an execution ended, and not by completing
         └── ExecutionFailed · ExecutionCancelled · ExecutionTimedOut · ExecutionLost
 """
@@ -378,6 +378,15 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
     status = 503
     default_hint = "Check the store URL, that its folder exists and that you may write there."
+
+
+class QueueUnavailable(TailraceError):
+    """The work queue cannot be reached."""
+
+    code = "queue_unavailable"
+    status = 503
+    retryable = True
+    default_hint = "Check the setting queue, and that its server runs. What waits is not lost."
 
 
 class StoreBusy(StoreError):

@@ -25,6 +25,7 @@ from tailrace import events
 from tailrace.clock import Clock, elapsed_ms, rfc3339
 from tailrace.endings import Ending, describe
 from tailrace.errors import (
+    AttemptFenced,
     ExecutionNotFound,
     LogSealed,
     Overloaded,
@@ -58,11 +59,20 @@ class Recorder:
     """
 
     def __init__(
-        self, log: EventLog, clock: Clock, execution_id: str, intake: Intake | None = None
+        self,
+        log: EventLog,
+        clock: Clock,
+        execution_id: str,
+        intake: Intake | None = None,
+        *,
+        attempt: int = 1,
+        spent_ms: int = 0,
     ) -> None:
         self.log, self.clock, self.execution_id = log, clock, execution_id
         self.intake = intake or Intake()
-        self.started = clock.monotonic()
+        self.attempt = attempt  # a later one that begins fences this one off
+        self.spent_ms = spent_ms  # since the first attempt began
+        self.started, self.begun = clock.monotonic(), False
         self.node_count = 0  # of nodes learned live
         self._count, self._told_full = 1, False  # of events, with the queued one
         self._names: Counter[str] = Counter()
@@ -74,16 +84,37 @@ class Recorder:
         self._posted, self._waking = anyio.Event(), False
         self._loop = asyncio.get_running_loop()
 
-    async def emit(self, *payloads: Payload, node: str | None = None, attempt: int = 1) -> Appended:
+    async def begin(self, expected: int | None = None) -> None:
+        """Say that this attempt has begun: from here on, no earlier one is heard.
+
+        With `expected`, only if that is the log's head: of several that would begin, one does.
+        Raises as `emit` does, and PositionConflict.
+        """
+        told = draft(
+            events.ExecutionStarted(worker=worker_name()), self.clock.now(), attempt=self.attempt
+        )
+        appended = await self.log.append(
+            self.execution_id, [self._prepared(told)], expected=expected, attempt=self.attempt
+        )
+        self.started, self.begun = self.clock.monotonic(), True
+        self._count = appended.last
+
+    async def emit(
+        self, *payloads: Payload, node: str | None = None, attempt: int | None = None
+    ) -> Appended:
         """Append payloads as one batch, after what was posted.
 
-        Raises LogSealed when the execution has been ended elsewhere, TooManyEvents, StoreError.
+        `attempt` is a node's, without one the execution's. Raises LogSealed when the execution
+        has been ended elsewhere, AttemptFenced when it was taken over, TooManyEvents, StoreError.
         """
-        now = self.clock.now()
-        drafts = [draft(payload, now, node=node, attempt=attempt) for payload in payloads]
+        now, of = self.clock.now(), attempt or self.attempt
+        drafts = [draft(payload, now, node=node, attempt=of) for payload in payloads]
         # First: what no log takes must not take with it what was posted before.
         drafts = [self._prepared(made) for made in drafts]
-        return await self.log.append(self.execution_id, [*self._take(), *drafts])
+        return await self._append([*self._take(), *drafts])
+
+    async def _append(self, drafts: Sequence[Draft]) -> Appended:
+        return await self.log.append(self.execution_id, drafts, attempt=self.attempt)
 
     def summary(self, value: Any) -> events.OutputSummary:
         """What an output looks like; the output itself is put aside with what is said next."""
@@ -92,21 +123,28 @@ class Recorder:
             self._aside |= aside
         return told
 
-    def post(self, payload: Payload, *, node: str | None = None, attempt: int = 1) -> None:
+    def post(
+        self, payload: Payload, *, node: str | None = None, attempt: int | None = None
+    ) -> None:
         """Hand a payload in without waiting; from any thread.
 
         Raises InvalidEvent or PayloadTooLarge for one that no log takes, Overloaded when too
         many wait, TooManyEvents when the execution has all it may.
         """
-        self._put(draft(payload, self.clock.now(), node=node, attempt=attempt))
+        self._put(draft(payload, self.clock.now(), node=node, attempt=attempt or self.attempt))
 
     def post_custom(
-        self, name: str, data: dict[str, Any], *, node: str | None = None, attempt: int = 1
+        self,
+        name: str,
+        data: dict[str, Any],
+        *,
+        node: str | None = None,
+        attempt: int | None = None,
     ) -> None:
         """Hand in an event of the user's own, as `post` does."""
         type_, ts = f"custom.{name}", rfc3339(self.clock.now())
         check(type_, data)
-        self._put(Draft(type=type_, ts=ts, data=data, node=node, attempt=attempt))
+        self._put(Draft(type=type_, ts=ts, data=data, node=node, attempt=attempt or self.attempt))
 
     def _put(self, made: Draft) -> None:
         # Here, so that what cannot be an event fails where it was said.
@@ -170,7 +208,7 @@ class Recorder:
     async def flush(self) -> None:
         """Wait until what was posted is in the log."""
         if drafts := self._take():
-            await self.log.append(self.execution_id, drafts)
+            await self._append(drafts)
 
     async def room(self) -> None:
         """Wait if much was posted: the backpressure of a producer that only posts."""
@@ -194,15 +232,15 @@ class Recorder:
         return name if count == 1 else f"{name}_{count}"
 
     def elapsed_ms(self) -> int:
-        """Milliseconds since it was started."""
-        return elapsed_ms(self.clock, self.started)
+        """Milliseconds since it was started, by whichever attempt."""
+        return self.spent_ms + elapsed_ms(self.clock, self.started)
 
 
 class _Stop:
     """Why the work is being stopped, if it is: the first reason stands."""
 
-    def __init__(self, scope: anyio.CancelScope) -> None:
-        self.scope = scope
+    def __init__(self, scope: anyio.CancelScope, attempt: int) -> None:
+        self.scope, self.attempt = scope, attempt
         self.cause: Callable[[int], Terminal] | None = None
 
     def because(self, cause: Callable[[int], Terminal]) -> None:
@@ -226,6 +264,8 @@ class _Stop:
             elif record.type in events.TERMINAL:
                 # Sealed by another process, which took this one for dead: its word stands.
                 self.scope.cancel()
+            elif record.type == "execution.started" and record.event().attempt > self.attempt:
+                self.scope.cancel()  # likewise: a later attempt has taken over
 
     async def at_outbox(self, recorder: Recorder) -> None:
         """Append what is posted; what the store refuses of it is the execution's end."""
@@ -235,29 +275,32 @@ class _Stop:
             told = describe(error)
             self.because(lambda ms: events.ExecutionFailed(error=told, total_duration_ms=ms))
 
-    async def at_deadline(self, clock: Clock, deadline_ms: int) -> None:
-        await clock.sleep(deadline_ms / 1000)
+    async def at_deadline(self, recorder: Recorder, deadline_ms: int) -> None:
+        await recorder.clock.sleep(max(deadline_ms - recorder.spent_ms, 0) / 1000)
         self.because(
             lambda ms: events.ExecutionTimedOut(deadline_ms=deadline_ms, total_duration_ms=ms)
         )
 
 
-async def supervise(recorder: Recorder, work: Work, deadline_ms: int | None = None) -> None:
+async def supervise(
+    recorder: Recorder, work: Work, deadline_ms: int | None = None, *, hand_over: bool = False
+) -> None:
     """Run work under its log and write the terminal event, whatever happens.
 
     Cancelling this (a shutdown) cancels the work, ends the log with `execution.cancelled` and
-    then goes on as a cancellation. Raises StoreError if the log cannot take the end; the
-    execution's lease then ends it as lost.
+    then goes on as a cancellation; with `hand_over`, the log stays open for another attempt.
+    Raises StoreError if the log cannot take the end; the execution's lease then ends it as lost.
     """
     ending: Terminal | None = None
     scope = anyio.CancelScope()
-    stop = _Stop(scope)
+    stop = _Stop(scope, recorder.attempt)
     try:
         with scope:
             ending = await _watched(recorder, work, deadline_ms, stop)
     finally:
-        if ending is None:
-            ending = (stop.cause or _shutdown)(recorder.elapsed_ms())
+        cause = stop.cause or (None if hand_over else _shutdown)
+        if ending is None and cause is not None:
+            ending = cause(recorder.elapsed_ms())
         await _end(recorder, ending)
 
 
@@ -274,7 +317,7 @@ async def _watched(recorder: Recorder, work: Work, deadline_ms: int | None, stop
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop.at_outbox, recorder)
             if deadline_ms is not None:
-                tasks.start_soon(stop.at_deadline, recorder.clock, deadline_ms)
+                tasks.start_soon(stop.at_deadline, recorder, deadline_ms)
             ending = await _attempt(recorder, work)
             tasks.cancel_scope.cancel()
         return ending
@@ -284,8 +327,8 @@ async def _watched(recorder: Recorder, work: Work, deadline_ms: int | None, stop
 
 async def _attempt(recorder: Recorder, work: Work) -> Ending:
     try:
-        await recorder.emit(events.ExecutionStarted(worker=worker_name()))
-        recorder.started = recorder.clock.monotonic()
+        if not recorder.begun:
+            await recorder.begin()
         return await work(recorder)
     except Exception as error:  # noqa: BLE001 - whatever fails, it is the execution's end
         return events.ExecutionFailed(
@@ -293,13 +336,13 @@ async def _attempt(recorder: Recorder, work: Work) -> Ending:
         )
 
 
-async def _end(recorder: Recorder, ending: Terminal) -> None:
+async def _end(recorder: Recorder, ending: Terminal | None) -> None:
     """Write the terminal event; shielded, because a cancellation must not stop this."""
     with anyio.CancelScope(shield=True):
         try:
-            await recorder.emit(ending)
-        except (LogSealed, ExecutionNotFound):
-            pass  # ended by another process, or removed: there is no second end
+            await (recorder.flush() if ending is None else recorder.emit(ending))
+        except (LogSealed, ExecutionNotFound, AttemptFenced):
+            pass  # ended or taken over by another process, or removed: there is no second end
         except UsageError as error:
             # The end itself is what the log refuses (an output that is no JSON, or too large).
             failed = events.ExecutionFailed(

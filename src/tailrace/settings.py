@@ -138,6 +138,31 @@ class Settings(BaseModel):
         description="Names of environment variables whose values are secrets, with commas between: "
         "they are replaced wherever they turn up. Read by the command line.",
     )
+    queue: str = Field(
+        default="",
+        description="Where started executions wait for a worker (docs/scaling.md): "
+        "`redis://HOST:6379/0`, or `store` for the store's own Redis. Empty: each runs in the "
+        "process that started it.",
+    )
+    queue_max: int = Field(
+        default=10_000,
+        ge=0,
+        description="Executions that may wait for a worker; one more is refused. 0: no limit.",
+    )
+    attempts_max: int = Field(
+        default=3,
+        ge=1,
+        description="How many workers may try an execution, one after the death of another, before "
+        "it is lost.",
+    )
+    concurrency: int = Field(
+        default=10, ge=1, description="Executions that one worker runs at once."
+    )
+    queues: str = Field(
+        default="default",
+        description="The queues a worker serves, with commas between; a flow names its own "
+        "(`@flow(queue=...)`).",
+    )
     executions_max: int = Field(
         default=1000, ge=1, description="Executions that may run at once in one process."
     )

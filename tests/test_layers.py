@@ -34,6 +34,18 @@ LAYERS: dict[str, set[str]] = {
     "log.sqlite_file": {"log.memory", "log.base"},
     "log.sqlite_facts": {"log.memory", "log.base"},
     "log.sqlite": {"log.memory"},  # stores never import each other
+    "log.redis_scripts": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_errors": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_lane": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_link": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_facts": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_writer": {"log.memory", "log.sqlite"},
+    "log.redis_feeds": {"log.memory", "log.sqlite"},
+    "log.redis_reader": {"log.memory", "log.sqlite"},
+    "log.redis_watch": {"log.memory", "log.sqlite"},
+    "log.redis_index": {"log.memory", "log.sqlite"},
+    "log.redis_restore": {"log.memory", "log.sqlite"},
+    "log.redis": {"log.memory", "log.sqlite"},
     "compact": {"sse", "flow", "log.base", "log.memory", "log.sqlite"},
     "seek": {"log.memory", "log.sqlite", "flow"},
     "hub": {"log.memory", "log.sqlite", "flow"},
@@ -97,6 +109,11 @@ LAYERS: dict[str, set[str]] = {
     "integrations": set(),
     "testing": {"http", "cli", "client", "runtime", "hub", "log.memory", "log.sqlite"},
 }
+
+REDIS = {layer for layer in LAYERS if layer.startswith("log.redis")}
+for layer, forbidden in LAYERS.items():
+    if "log.sqlite" in forbidden and layer not in REDIS:
+        forbidden |= REDIS  # who may not know one store may not know the other
 
 
 def layer_of(module: str) -> str:

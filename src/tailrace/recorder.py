@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 
 from tailrace import events
 from tailrace.clock import Clock, elapsed_ms, rfc3339
@@ -242,6 +243,7 @@ class _Stop:
     def __init__(self, scope: anyio.CancelScope, attempt: int) -> None:
         self.scope, self.attempt = scope, attempt
         self.cause: Callable[[int], Terminal] | None = None
+        self.unwatch: Callable[[], None] = lambda: None
 
     def because(self, cause: Callable[[int], Terminal]) -> None:
         if self.cause is None:
@@ -266,6 +268,26 @@ class _Stop:
                 self.scope.cancel()
             elif record.type == "execution.started" and record.event().attempt > self.attempt:
                 self.scope.cancel()  # likewise: a later attempt has taken over
+
+    def watch(self, recorder: Recorder, tasks: TaskGroup, after: int) -> None:
+        """Listen to the log, again when what was not heard yet is gone from it."""
+
+        def lost() -> None:
+            tasks.start_soon(self.at_loss, recorder, tasks)
+
+        self.unwatch = recorder.log.watch(recorder.execution_id, after, self.listen, lost)
+
+    async def at_loss(self, recorder: Recorder, tasks: TaskGroup) -> None:
+        try:
+            entry = await recorder.log.entry(recorder.execution_id)
+        except ExecutionNotFound:
+            self.scope.cancel()  # there is no log any more to write an end to
+        except TailraceError as error:
+            told = describe(error)
+            self.because(lambda ms: events.ExecutionFailed(error=told, total_duration_ms=ms))
+        else:
+            self.unwatch()
+            self.watch(recorder, tasks, entry.floor - 1)
 
     async def at_outbox(self, recorder: Recorder) -> None:
         """Append what is posted; what the store refuses of it is the execution's end."""
@@ -311,10 +333,10 @@ def _shutdown(total_duration_ms: int) -> Terminal:
 
 
 async def _watched(recorder: Recorder, work: Work, deadline_ms: int | None, stop: _Stop) -> Ending:
-    # From the first event on: a cancel may have come before the work could start.
-    unwatch = recorder.log.watch(recorder.execution_id, 1, stop.listen)
     try:
         async with anyio.create_task_group() as tasks:
+            # From the first event on: a cancel may have come before the work could start.
+            stop.watch(recorder, tasks, 1)
             tasks.start_soon(stop.at_outbox, recorder)
             if deadline_ms is not None:
                 tasks.start_soon(stop.at_deadline, recorder, deadline_ms)
@@ -322,7 +344,7 @@ async def _watched(recorder: Recorder, work: Work, deadline_ms: int | None, stop
             tasks.cancel_scope.cancel()
         return ending
     finally:
-        unwatch()
+        stop.unwatch()
 
 
 async def _attempt(recorder: Recorder, work: Work) -> Ending:

@@ -53,7 +53,7 @@ from tailrace.metrics import Metrics, NoMetrics
 from tailrace.recorder import Work
 from tailrace.redact import Redactor
 from tailrace.retention import EVERY_S, SOON_S, Retention
-from tailrace.settings import Settings, sqlite_path
+from tailrace.settings import Settings, shown, sqlite_path
 from tailrace.work.base import Priority, WorkQueue
 from tailrace.workload import Command, command_work
 
@@ -71,8 +71,22 @@ def open_log(settings: Settings) -> EventLog:
         from tailrace.log.sqlite import SqliteLog
 
         return SqliteLog(sqlite_path(settings.store), durability=settings.durability)
+    if settings.store.startswith(("redis:", "rediss:")):
+        try:
+            from tailrace.log.redis import RedisLog
+        except ModuleNotFoundError as error:
+            raise InvalidSetting(
+                f"store: {error.name} is not installed", hint="pip install 'tailrace[redis]'"
+            ) from error
+        return RedisLog(
+            settings.store,
+            patience_s=settings.redis_patience_s,
+            replicas=settings.redis_wait_replicas,
+            disk=settings.redis_wait_aof,
+        )
     raise InvalidSetting(
-        f"store: no store is called {settings.store!r}", hint="Use sqlite:///FILE or memory:."
+        f"store: no store is called {shown(settings.store)!r}",
+        hint="Use sqlite:///FILE, redis://HOST:PORT or memory:.",
     )
 
 

@@ -43,12 +43,30 @@ class Settings(BaseModel):
 
     store: str = Field(
         default_factory=default_store,
-        description="Where the log lives: `sqlite:///FILE` or `memory:`.",
+        description="Where the log lives: `sqlite:///FILE`, `redis://:PASSWORD@HOST:PORT/DB` "
+        "(`rediss:` with TLS; `?prefix=NAME` before its keys) or `memory:`.",
     )
     durability: Literal["os", "disk"] = Field(
         default="os",
         description="What an acknowledged append survives: `os` a killed process, `disk` also a "
         "power cut (one fsync for each group of appends).",
+    )
+    redis_patience_s: float = Field(
+        default=15.0,
+        ge=0,
+        description="How long a Redis server that restarts, fails over or stands still is waited "
+        "for before a call fails; a failover takes Sentinel and Cluster some 10 s.",
+    )
+    redis_wait_replicas: int = Field(
+        default=0,
+        ge=0,
+        description="Replicas that must have an append before it is acknowledged (`WAIT`); with 0 "
+        "a failover may lose the last ones, which is said to watchers.",
+    )
+    redis_wait_aof: bool = Field(
+        default=False,
+        description="Whether an append must be on the server's disk before it is acknowledged "
+        "(`WAITAOF`, Redis 7.2 with `appendonly yes`).",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(
@@ -367,6 +385,14 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The settings named in an environment, as strings."""
     names = {environment_name(field): field for field in Settings.model_fields}
     return {names[key]: value for key, value in environ.items() if key in names}
+
+
+def shown(url: str) -> str:
+    """A store's URL as it may be printed: without its password and query."""
+    scheme, separator, rest = url.partition("://")
+    if not scheme.startswith("redis") or not separator:
+        return url
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def sqlite_path(url: str) -> Path:

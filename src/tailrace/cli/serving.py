@@ -28,7 +28,7 @@ from tailrace.errors import AddressUnavailable, AuthRequired
 from tailrace.http.origins import LocalOnly, is_loopback
 from tailrace.lifecycle import ExecutionState
 from tailrace.runtime import Startable
-from tailrace.settings import Settings
+from tailrace.settings import Settings, shown
 
 EXIT_SLACK_S = 2.0  # after the drain time, for lifespan shutdown and the store's last commit
 
@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
         if self.child is not None:
             self.child.listens(self._orphaned)
         else:
-            store, url = self.settings.store, address(self.settings)
+            store, url = shown(self.settings.store), address(self.settings)
             print(f"tailrace: {url}  store {store}", file=sys.stderr, flush=True)
 
     def _orphaned(self) -> None:

@@ -17,7 +17,7 @@ from tailrace.cli.listening import Child, address, hold
 from tailrace.cli.options import DONE, FAILED, run_async
 from tailrace.clock import stopwatch
 from tailrace.errors import InvalidSetting
-from tailrace.settings import Settings
+from tailrace.settings import Settings, shown
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before another is started; doubled each time
 STEADY_S = 60.0  # who lived so long did not die of how it was started
@@ -78,7 +78,7 @@ class Supervisor:
                         await listens.wait()
                 if not self._ending.is_set():
                     _say(
-                        f"{address(settings)}  store {settings.store}  {settings.workers} processes"
+                        f"{address(settings)}  store {shown(settings.store)}  {settings.workers} processes"
                     )
                 await self._ending.wait()
                 limit_s = settings.drain_s + KILL_SLACK_S

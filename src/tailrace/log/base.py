@@ -34,9 +34,14 @@ from tailrace.metrics import LogMeter
 
 Listener = Callable[[Sequence[Record]], None]
 NewListener = Callable[[Sequence["Entry"]], None]
+Lost = Callable[[], None]
 EVENT_MAX_BYTES = 1_048_576  # one event must not make every watcher's write a large one
 PAGE_MAX_BYTES = 262_144  # what one read may hold: it becomes one write to one watcher
 BATCH_MAX_EVENTS = 10_000  # bounds what one append can make a store hold in memory at once
+
+
+def unheard() -> None:
+    """Who does not ask is not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,11 +257,15 @@ class EventLog(Protocol):
         """Return the number of the newest log there ever was; 0 if none."""
         ...
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` on the event loop with every event after `after`; returns the way out.
 
         Batches are in order and without a hole or a repeat; an empty one says that the log was
         removed. The listener must not block or raise.
+        Where that cannot be (a store elsewhere was emptied or went back, or a trim overtook what
+        was not given yet), `lost` is called, once and last.
         """
         ...
 

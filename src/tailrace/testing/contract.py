@@ -867,6 +867,22 @@ async def a_watch_can_be_far_behind(bench: Bench) -> None:
 
 
 @check
+async def a_watch_that_a_trim_overtook_is_told(bench: Bench) -> None:
+    """Nothing is left out without a word; who asks again, from where the log begins, goes on."""
+    log, other = await bench.log(), await bench.other()
+    await begin(log)
+    await log.append("X1", [line(n) for n in range(2, 10)])
+    await other.trim("X1", 8)
+    lost = anyio.Event()
+    stop = log.watch("X1", 1, lambda _: None, lost.set)
+    await lost.wait()
+    stop()
+    again = Listening(log, "X1", 7)
+    await other.append("X1", [line(10)])
+    assert seqs(await again.until(10)) == [8, 9, 10]
+
+
+@check
 async def a_stopped_watch_is_given_nothing_more(bench: Bench) -> None:
     """And stopping one leaves the others; stopping twice is allowed."""
     log = await bench.log()

@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -51,6 +52,11 @@ class SaqQueue:
     """`patience_s`: how long a worker may be silent before others take its jobs."""
 
     def __init__(self, url: str, *, patience_s: float) -> None:
+        # The store's own `prefix` keeps several Tailraces in one Redis apart; here as well.
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
+        self._prefix = options.pop("prefix", "tailrace")
+        url = parts._replace(query=urlencode(options)).geturl()
         # Any: redis-py types its commands for the sync client and this one at once.
         self._redis: Any = Redis.from_url(url)
         self._patience_s = max(round(patience_s), 1)
@@ -77,7 +83,7 @@ class SaqQueue:
     def _queue(self, name: str, priority: Priority) -> RedisQueue:
         found = self._queues.get((name, priority))
         if found is None:
-            found = RedisQueue(self._redis, name=f"tailrace.{name}.{priority}")
+            found = RedisQueue(self._redis, name=f"{self._prefix}.{name}.{priority}")
             self._queues[name, priority] = found
         return found
 
@@ -101,8 +107,11 @@ class SaqQueue:
 
     async def _ring(self, queue: str) -> None:
         async with self._redis.pipeline() as pipe:
-            pipe.rpush(_bell(queue), "1").ltrim(_bell(queue), -BELL_MAX, -1)
+            pipe.rpush(self._bell(queue), "1").ltrim(self._bell(queue), -BELL_MAX, -1)
             await pipe.execute()
+
+    def _bell(self, queue: str) -> str:
+        return f"{self._prefix}:bell:{queue}"
 
     async def cancel(self, job: Job) -> None:
         """Take a job out that waits."""
@@ -119,7 +128,7 @@ class SaqQueue:
                     await self._queue(name, priority).schedule()
                 if job := await self._first(order):
                     return job
-                await self._redis.blpop([_bell(name) for name in queues], timeout=BELL_S)
+                await self._redis.blpop([self._bell(name) for name in queues], timeout=BELL_S)
 
     async def _first(self, order: Sequence[tuple[str, Priority]]) -> Job | None:
         keys = []
@@ -180,7 +189,3 @@ class SaqQueue:
                 await self._queue(queue, priority).count("queued") for priority in PRIORITIES
             ]
         return sum(counts)
-
-
-def _bell(queue: str) -> str:
-    return f"tailrace:bell:{queue}"

@@ -112,21 +112,25 @@ def load(wanted: Wanted, measured: Mapping[str, float], servers: int) -> Plan:
     processes = servers * w.cores
     extra = w.event_bytes - m["event_bytes"]
     events = w.executions * w.events_per_s
-    read = events * readers(w.watchers / w.executions, processes)  # by all processes
+    reading = readers(w.watchers / w.executions, processes)
+    read = events * reading  # by all processes
     deliveries = w.watchers * w.events_per_s
     writes = deliveries / w.events_per_write
     silent = max(0.0, 1 - w.events_per_s * w.heartbeat_s)  # whose heartbeats are sent
     connects = w.watchers / w.lifetime_s / 0.9  # lifetimes are 80-100 % of the setting
+    # The first of an execution in a process costs more: the process begins to read it.
+    first = min(reading * w.executions / w.watchers, 1.0)
+    connect_us = (1 - first) * m["stream_connect_us"] + first * m["watched_execution_connect_us"]
     cpu_us = (
         writes * m["deliver_us"]
         + w.watchers / w.heartbeat_s * silent * m["heartbeat_us"]
-        + connects * m["stream_connect_us"]
+        + connects * connect_us
         + events * m["append_us"]
         + read * m["read_us"]
     )
     memory = processes * m["process_bytes"]
     memory += w.watchers * (m["stream_bytes"] + KERNEL_STREAM_BYTES)
-    memory += read / w.events_per_s * m["watched_execution_bytes"]
+    memory += reading * w.executions * m["watched_execution_bytes"]
     out = deliveries * (m["wire_bytes"] + extra) + writes * PACKET_BYTES
     redis_in = events * (m["redis_in_bytes"] + extra)
     redis_out = read * (m["redis_out_bytes"] + extra) + w.replicas * redis_in
@@ -152,12 +156,12 @@ def load(wanted: Wanted, measured: Mapping[str, float], servers: int) -> Plan:
         "streams_per_process": w.watchers / processes,
         "events_per_s": events,
         "deliveries_per_s": deliveries,
-        "processes_that_read_an_execution": readers(w.watchers / w.executions, processes),
+        "processes_that_read_an_execution": reading,
         "reconnects_per_s": connects,
         # Of one server's streams, at the others, with the CPU that they have left.
         "seconds_after_a_server_died": w.watchers
         / servers
-        * m["stream_connect_us"]
+        * connect_us
         / 1e6
         / (left * (1 - min(cpu_us / 1e6 / processes, 0.99))),
     }

@@ -97,7 +97,7 @@ def open_queue(settings: Settings) -> WorkQueue | None:
         return None
     if not url.startswith(("redis:", "rediss:")):
         raise InvalidSetting(
-            f"queue: no work queue is called {url.partition(':')[0]!r}",
+            f"queue: no work queue is called {shown(url)!r}",
             hint="Use redis://HOST:6379/0, or `store` where the store is Redis.",
         )
     try:

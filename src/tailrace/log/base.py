@@ -274,7 +274,7 @@ class EventLog(Protocol):
         ...
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
-        """Extend the leases of executions that a live worker holds."""
+        """Set until when executions are somebody's: a live worker's, or who waits for one."""
         ...
 
     async def expired(self, now: str) -> Sequence[tuple[str, str]]:

@@ -324,7 +324,7 @@ class MemoryLog:
         return [e for e in entries if e.workspace == workspace and e.number > after]
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
-        """Extend leases."""
+        """Set leases."""
         self._require_open()
         for execution_id in execution_ids:
             log = self._logs.get(execution_id)

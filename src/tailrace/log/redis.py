@@ -228,7 +228,7 @@ class RedisLog:
         await self._index.dismiss(entry)
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
-        """Extend leases."""
+        """Set leases."""
         await self._index.beat(execution_ids, until)
 
     # --- reading ------------------------------------------------------------------------------

@@ -121,12 +121,11 @@ class Index:
         await self._writer.do(Command(_DISMISS, arguments, self._lists(entry.workspace, of)))
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
-        """Extend leases."""
+        """Set leases."""
         if execution_ids:
             score = microseconds(until)
-            # Of those that are there, and never back: the command may be run late.
             pairs = [part for id_ in execution_ids for part in (score, id_)]
-            await self._writer.do(Command("ZADD", (self._leases, "XX", "GT", *pairs)))
+            await self._writer.do(Command("ZADD", (self._leases, "XX", *pairs)))
 
     # --- what it says -------------------------------------------------------------------------
 

@@ -178,8 +178,7 @@ class Watches:
         """Ask for a sign of life: nobody says that a line was cut."""
         if asyncio.get_running_loop().time() - self._heard_at > 2 * QUIET_S:
             raise exceptions.TimeoutError("no sign of life")
-        if self._asked:
-            await connection.send_command("PING", check_health=False)
+        await connection.send_command("PING", check_health=False)
         if self._link.cluster:
             # Messages from other nodes are lost when the nodes lose each other.
             for channel in self._feeds:

@@ -268,7 +268,7 @@ class SqliteLog:
         await self._writer.do(remove)
 
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
-        """Extend leases."""
+        """Set leases."""
 
         def beat(connection: sqlite3.Connection) -> None:
             connection.executemany(

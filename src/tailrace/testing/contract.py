@@ -914,6 +914,9 @@ async def a_lease_that_is_not_extended_expires(bench: Bench) -> None:
     assert list(await log.expired(times[4])) == [("X1", times[3])]
     await log.append("X1", [ended()])
     assert list(await log.expired(times[9])) == [("X2", times[6])]
+    # Who waited with patience was taken by a worker, which is soon missed.
+    await log.beat(["X2"], times[4])
+    assert list(await log.expired(times[5])) == [("X2", times[4])]
 
 
 # --- facts ----------------------------------------------------------------------------------------

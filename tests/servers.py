@@ -1,10 +1,12 @@
 """Servers that tests start: each on a free port of loopback, in a folder of its own."""
 
+import asyncio
 import contextlib
 import shutil
 import socket
 import subprocess
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import redis
@@ -16,6 +18,8 @@ PASSWORD = "sesame-of-the-tests"
 
 class RedisServer:
     """Debian's redis-server, with a password. Keeps nothing on disk unless told to."""
+
+    ready = "Ready to accept connections"
 
     def __init__(self, folder: Path, *options: str) -> None:
         needs("redis-server")
@@ -32,11 +36,7 @@ class RedisServer:
     def start(self) -> None:
         """Start it, again on its port, and wait until it says that it is ready."""
         self._process = subprocess.Popen(
-            [
-                *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--requirepass", PASSWORD, "--masterauth", PASSWORD, "--save", ""),
-                *("--dir", str(self.folder), *self._options),
-            ],
+            self._command(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -46,11 +46,24 @@ class RedisServer:
         said = []
         for line in output:
             said.append(line)
-            if "Ready to accept connections" in line:
+            if self.ready in line:
                 break
         else:
             raise AssertionError("".join(said))
         threading.Thread(target=output.read, daemon=True).start()  # a full pipe would stop it
+
+    def _command(self) -> list[str]:
+        return [
+            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--requirepass", PASSWORD, "--masterauth", PASSWORD, "--save", ""),
+            *("--dir", str(self.folder), *self._options),
+        ]
+
+    def follow(self, primary: "RedisServer") -> None:
+        """Be its replica, and wait until it has all that the primary has."""
+        self.cli("replicaof", "127.0.0.1", str(primary.port))
+        while "master_link_status:up" not in self.cli("info", "replication"):
+            pass
 
     def kill(self) -> None:
         """As a power cut does to the process."""
@@ -82,3 +95,78 @@ class RedisServer:
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Sentinel(RedisServer):
+    """One that watches a server called `primary`, and makes its replica the primary if it dies."""
+
+    ready = "+monitor"
+
+    def __init__(self, folder: Path, primary: RedisServer) -> None:
+        (folder / "sentinel.conf").write_text(
+            f"requirepass {PASSWORD}\n"
+            f"sentinel monitor primary 127.0.0.1 {primary.port} 1\n"
+            f"sentinel auth-pass primary {PASSWORD}\n"
+            "sentinel down-after-milliseconds primary 300\n"
+            "sentinel failover-timeout primary 2000\n"
+        )
+        super().__init__(folder)
+
+    def _command(self) -> list[str]:
+        file = str(self.folder / "sentinel.conf")
+        where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
+        return ["redis-server", file, "--sentinel", *where]
+
+    def url(self, prefix: str = "t", **query: str) -> str:
+        query["sentinel_password"] = PASSWORD
+        plain = super().url(prefix, **query)
+        return plain.replace("redis://", "redis+sentinel://").replace("?", "/primary/0?")
+
+
+class Moving:
+    """An address that leads to one server, and then to another, as a failover's does."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """Lead there; gives the URL."""
+        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        try:
+            yield self._server.url().replace(f":{self._server.port}", f":{port}")
+        finally:
+            listener.close()
+            self._cut()
+            await asyncio.gather(*self._tasks)
+
+    def move(self, server: RedisServer) -> None:
+        """Lead elsewhere from now on; who is connected is cut off."""
+        self._server = server
+        self._cut()
+
+    def _cut(self) -> None:
+        for writer in self._open:
+            writer.close()
+        self._open.clear()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.create_task(self._join(reader, writer)))
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection("127.0.0.1", self._server.port)
+        self._open |= {writer, there[1]}
+        with contextlib.suppress(OSError):
+            await asyncio.gather(_pass(reader, there[1]), _pass(there[0], writer))
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()

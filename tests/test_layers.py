@@ -37,6 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "log.redis_scripts": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_errors": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_lane": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_address": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_link": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_facts": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_writer": {"log.memory", "log.sqlite"},

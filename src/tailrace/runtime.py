@@ -71,7 +71,7 @@ def open_log(settings: Settings) -> EventLog:
         from tailrace.log.sqlite import SqliteLog
 
         return SqliteLog(sqlite_path(settings.store), durability=settings.durability)
-    if settings.store.startswith(("redis:", "rediss:")):
+    if settings.store.startswith("redis"):
         try:
             from tailrace.log.redis import RedisLog
         except ModuleNotFoundError as error:

@@ -44,7 +44,8 @@ class Settings(BaseModel):
     store: str = Field(
         default_factory=default_store,
         description="Where the log lives: `sqlite:///FILE`, `redis://:PASSWORD@HOST:PORT/DB` "
-        "(`rediss:` with TLS; `?prefix=NAME` before its keys) or `memory:`.",
+        "(`rediss:` with TLS; `redis+sentinel://:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB`; "
+        "`?prefix=NAME` before its keys) or `memory:`.",
     )
     durability: Literal["os", "disk"] = Field(
         default="os",

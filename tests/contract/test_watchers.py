@@ -2,8 +2,10 @@
 
 What must hold (issue 5): what a watcher receives between two of its positions is exactly what its
 filter selects there, once and in order; so the union over its connections is all it asked for.
+That holds whichever server it comes back to: here there are two, and it never stays at one.
 """
 
+import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -85,8 +87,8 @@ async def opened(
 class Reader:
     """One watcher across its connections, and what each of them gave."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+    def __init__(self, hubs: Sequence[Hub]) -> None:
+        self.hubs = itertools.cycle(hubs)  # the servers, behind a proxy that takes turns
         self.position = 0
         self.ended = False
         self.got: list[tuple[Filter | None, bool, int, int, Given]] = []
@@ -95,7 +97,7 @@ class Reader:
         """Read as the HTTP face writes, up to so many writes."""
         frames, decoder = writer(EVENTS, wanted, compacted=compacted), sse.Decoder()
         start, received = self.position, Given()
-        async with self.hub.watch("X1", Position(self.position)) as watcher:
+        async with next(self.hubs).watch("X1", Position(self.position)) as watcher:
             for _ in range(writes):
                 batch = await watcher.read()
                 while not batch.records and not watcher.opening.nothing_left:
@@ -117,7 +119,7 @@ async def scenario(
     watchers: list[tuple[int, list[Connection]]],
 ) -> None:
     await begin(log)
-    hub = Hub(log, SystemClock(), page=7, ring=10)
+    hubs = [Hub(handle, SystemClock(), page=7, ring=10) for handle in (log, other)]
     readers: list[Reader] = []
 
     async def produce(number: int, batches: list[list[Draft]]) -> None:
@@ -125,7 +127,7 @@ async def scenario(
             await (other if number % 2 else log).append("X1", batch)
 
     async def watch(turns: int, connections: list[Connection]) -> None:
-        reader = Reader(hub)
+        reader = Reader(hubs[len(readers) % 2 :] + hubs[: len(readers) % 2])
         readers.append(reader)
         for _ in range(turns):
             await anyio.lowlevel.checkpoint()
@@ -138,7 +140,8 @@ async def scenario(
             await reader.connect(None, False, 1000)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(hub.run)
+        for hub in hubs:
+            tasks.start_soon(hub.run)
         async with anyio.create_task_group() as watching:
             for turns, connections in watchers:
                 watching.start_soon(watch, turns, connections)
@@ -148,7 +151,7 @@ async def scenario(
             await log.append("X1", [ended()])
         tasks.cancel_scope.cancel()
     every = await read_all(log, "X1")
-    assert hub.watching == 0
+    assert [hub.watching for hub in hubs] == [0, 0]
     for reader in readers:
         check(every, reader)
 

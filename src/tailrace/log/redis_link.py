@@ -1,4 +1,4 @@
-"""The way to a Redis server or Cluster: connections and round trips.
+"""The way to a Redis server or Cluster: round trips.
 
 The law of this file: whatever is sent here may be sent twice. So when the server restarts, fails
 over or stands still, it is sent again until an answer comes or `patience_s` is over.
@@ -8,36 +8,25 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import hiredis
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 
 from tailrace.errors import InvalidSetting, StoreClosed, StoreReadOnly, StoreTooOld
+from tailrace.log.redis_address import CONNECT_S, Address, close
 from tailrace.log.redis_errors import HINTS, passes, translated
 from tailrace.log.redis_scripts import Keys, Script
 
-CONNECT_S = 5.0  # for a connection to be there
 ANSWER_S = 5.0  # for a round trip: a server that needs longer stands still
 PAUSE_S = (0.05, 1.0)  # between tries: the first pause, and the longest
 OLDEST = (7, 0)  # XTRIM and scripts as we use them; the oldest that the tests run on
 OLDEST_WITH_WAITAOF = (7, 2)
 
 _logger = logging.getLogger("tailrace")
-
-# redis-py would look its own version up in the file system for each connection, to tell the server.
-_ANONYMOUS: dict[str, Any] = (
-    {"driver_info": None}
-    if "driver_info" in signature(AbstractConnection.__init__).parameters
-    else {"lib_name": None, "lib_version": None}  # before redis-py 7.2
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +57,9 @@ class Link:
     """A client of one server, or of a Cluster: which of them, the server says itself."""
 
     def __init__(self, url: str, *, patience_s: float, assurance: Assurance) -> None:
-        parts = urlsplit(url)
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        prefix = query.pop("prefix", "tailrace")
-        if not prefix or set(prefix) & set("{}"):
-            raise InvalidSetting("store: a prefix of keys is a name without braces")
-        self._url = parts._replace(query=urlencode(query)).geturl()
-        try:
-            self._kwargs = ConnectionPool.from_url(self._url).connection_kwargs
-        except ValueError as error:
-            raise InvalidSetting(f"store: {error}") from error
-        self.where = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}"
-        self.keys = Keys(prefix, int(self._kwargs.get("db", 0)))
+        self._address = Address(url)
+        self.where = self._address.where
+        self.keys = Keys(self._address.prefix, self._address.database)
         self.cluster = False
         self._patience_s, self._assurance = patience_s, assurance
         self._client: Redis | RedisCluster | None = None
@@ -87,7 +67,7 @@ class Link:
 
     async def open(self) -> None:
         """Look what is there. Raises StoreError."""
-        client: Redis | RedisCluster = Redis.from_url(self._url, **self._options())
+        client: Redis | RedisCluster = self._address.client()
         try:
             async with asyncio.timeout(CONNECT_S + ANSWER_S):
                 server = await client.info("server")
@@ -104,27 +84,16 @@ class Link:
                     hint="In a Cluster, set min-replicas-to-write on the servers.",
                 )
             if self.cluster:
-                await client.aclose()
-                client = RedisCluster.from_url(self._url, **self._options())
+                await close(client)
+                client = self._address.cluster()
                 await client.initialize()
         except (exceptions.RedisError, OSError) as error:
-            await client.aclose()
+            await close(client)
             raise translated(error, self.where) from error
         except BaseException:
-            await client.aclose()
+            await close(client)
             raise
         self._client = client
-
-    def _options(self) -> dict[str, Any]:
-        # No retries and no time limits of redis-py's own: both are here, once for all commands.
-        return {
-            "retry": Retry(NoBackoff(), 0),
-            "socket_connect_timeout": CONNECT_S,
-            "socket_timeout": None,
-            "protocol": 2,
-            "client_name": "tailrace",
-            **_ANONYMOUS,
-        }
 
     def _check(self, version: str, policy: str) -> None:
         number = tuple(int(part) for part in version.split(".")[:2])
@@ -144,19 +113,21 @@ class Link:
         """Close the connections."""
         client, self._client = self._client, None
         if client is not None:
-            await client.aclose()
+            await close(client)
 
     async def subscriber(self) -> AbstractConnection:
         """Return a connection of its own for messages. Raises redis-py's errors."""
+        client = self._client
+        if client is None:
+            raise StoreClosed
         where = {}
-        if isinstance(self._client, RedisCluster):
+        if isinstance(client, RedisCluster):
             # Messages reach all nodes, so any will do; the next try takes another.
-            nodes = self._client.get_nodes()
+            nodes = client.get_nodes()
             self._subscribers += 1
             node = nodes[self._subscribers % len(nodes)]
             where = {"host": node.host, "port": node.port}
-        pool = ConnectionPool.from_url(self._url, **self._options())
-        connection = pool.connection_class(**pool.connection_kwargs | where)
+        connection = self._address.connection(client, **where)
         async with asyncio.timeout(CONNECT_S):
             await connection.connect()  # type: ignore[no-untyped-call]
         return connection

@@ -270,9 +270,7 @@ def _ts_type(schema: Json) -> str:
     if "anyOf" in schema:
         return " | ".join(dict.fromkeys(map(_ts_type, schema["anyOf"])))
     if "$ref" in schema:
-        return {"Error": "ErrorInfo"}.get(
-            name := str(schema["$ref"]).rpartition("/")[2], name
-        )
+        return {"Error": "ErrorInfo"}.get(name := str(schema["$ref"]).rpartition("/")[2], name)
     if schema.get("type") == "array":
         return f"Array<{_ts_type(schema.get('items', {}))}>"
     names = {"integer": "number", "object": "Record<string, unknown>"}
@@ -291,7 +289,11 @@ def _ts_interface(name: str, schema: Json, words: str) -> list[str]:
 
 def catalog_module() -> str:
     """web/client/src/catalog.ts: the events as types, and the tables of the life cycles."""
-    lines = ["// Made by docs/generate.py from `tailrace.events` and `tailrace.lifecycle`;", "// change it there.", ""]
+    lines = [
+        "// Made by docs/generate.py from `tailrace.events` and `tailrace.lifecycle`;",
+        "// change it there.",
+        "",
+    ]
     payloads: list[str] = []
     shared: Json = {}
     for payload in CATALOG.values():
@@ -306,8 +308,16 @@ def catalog_module() -> str:
     lines += ["}", "", "/** A type of the catalog; yours are `custom.<name>`. */"]
     lines += ["export type EventType = keyof Payloads;", ""]
     for name, words, types in (
-        ("TERMINAL", "The types that end an execution.", [n for n, p in CATALOG.items() if p.terminal]),
-        ("CONTROL", "The types that are of a stream: without an id, in no log.", [n for n, p in CATALOG.items() if p.control]),
+        (
+            "TERMINAL",
+            "The types that end an execution.",
+            [n for n, p in CATALOG.items() if p.terminal],
+        ),
+        (
+            "CONTROL",
+            "The types that are of a stream: without an id, in no log.",
+            [n for n, p in CATALOG.items() if p.control],
+        ),
     ):
         lines += [f"/** {words} */"]
         lines += [f"export const {name}: ReadonlySet<string> = new Set({json.dumps(types)});", ""]
@@ -316,7 +326,10 @@ def catalog_module() -> str:
         ("NODE", "The life of a node: status → event → status.", NODE),
     ):
         lines += [f"/** {words} */"]
-        lines += [f"export const {name}: Record<string, Record<string, string>> = {json.dumps(table, indent=2)};", ""]
+        lines += [
+            f"export const {name}: Record<string, Record<string, string>> = {json.dumps(table, indent=2)};",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -329,7 +342,9 @@ def _golden(path: Path) -> str:
         for place in places
     ]
     lines = ",\n".join(json.dumps(event, ensure_ascii=False) for event in recorded)
-    return f'{{"events":[\n{lines}\n],\n"folds":{json.dumps(folds, ensure_ascii=False, indent=1)}}}\n'
+    return (
+        f'{{"events":[\n{lines}\n],\n"folds":{json.dumps(folds, ensure_ascii=False, indent=1)}}}\n'
+    )
 
 
 def _json(body: Json) -> str:

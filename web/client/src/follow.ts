@@ -117,18 +117,19 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     const decoder = new Decoder();
     if (this.state.phase !== "reconnecting") this.#tell({ phase: "connecting" });
     try {
-      const answer = await (this.#options.fetch ?? fetch)(this.#asked(), {
+      const asking = (this.#options.fetch ?? fetch)(this.#asked(), {
         headers: this.#headers(),
         signal: cut.signal,
         cache: "no-store",
       });
+      const answer = await reached(asking, this.#url);
       if (!this.#answered(answer)) {
         if (answer.ok) return;
         throw await problemOf(answer);
       }
       const reader = answer.body!.getReader();
       for (;;) {
-        const { done, value } = await reader.read();
+        const { done, value } = await reached(reader.read(), this.#url);
         if (done) return;
         clearTimeout(watchdog);
         watchdog = setTimeout(leave, SILENCE_MAX_MS);
@@ -296,10 +297,18 @@ export function follow(url: string | URL, options: FollowOptions = {}): Follow {
 
 function asProblem(error: unknown, url: string): TailraceError {
   if (error instanceof TailraceError) return error;
-  if (error instanceof RangeError || error instanceof SyntaxError) {
-    return new TailraceError("protocol_error", error.message, { cause: error });
+  // What is no event, or is too large for one: to ask again would bring it again.
+  const message = error instanceof Error ? error.message : String(error);
+  return new TailraceError("protocol_error", `${message} (${url})`, { cause: error });
+}
+
+/** What the network does, or that it failed. */
+async function reached<T>(work: Promise<T>, url: URL): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw unreachable(url.href, error);
   }
-  return unreachable(url, error);
 }
 
 function silent(cause: unknown): TailraceError {

@@ -1,0 +1,94 @@
+// The shell: who is asking, the header, and which route is shown.
+//
+// The law of this file: a route's code is loaded when it is first shown. Where the server asks who
+// is there and does not know, every way leads to the login, and from it back.
+import type { Session } from "@tailrace/client";
+import { createContext, lazy, Suspense, useContext, useEffect, useState } from "react";
+import { Link, Redirect, Route, Router, Switch, useLocation, useSearch } from "wouter";
+import { problemFrom } from "./data/hub.ts";
+import type { Problem as What } from "./data/protocol.ts";
+import { BASE } from "./data/tab.ts";
+import { clientOf, WorkspaceContext } from "./data/use.ts";
+import { Header } from "./parts/header.tsx";
+import { Boundary } from "./parts/boundary.tsx";
+import { Empty, Problem } from "./parts/problem.tsx";
+import { useParam } from "./url.ts";
+
+const Executions = lazy(() => import("./routes/executions.tsx"));
+const Execution = lazy(() => import("./routes/execution.tsx"));
+const Login = lazy(() => import("./routes/login.tsx"));
+
+const SessionContext = createContext<Session | undefined>(undefined);
+
+/** Who is asking; undefined until that is known. */
+export function useSession(): Session | undefined {
+  return useContext(SessionContext);
+}
+
+export function App() {
+  return (
+    <Router base={`${new URL(BASE).pathname.replace(/\/$/, "")}/ui`}>
+      <Known />
+    </Router>
+  );
+}
+
+/** Asks who is there, once, and again after a login. */
+function Known() {
+  const [session, setSession] = useState<Session>();
+  const [problem, setProblem] = useState<What>();
+  const [location] = useLocation();
+  const search = useSearch();
+  const [workspace = "default"] = useParam("workspace");
+  const atLogin = location === "/login";
+
+  useEffect(() => {
+    if (atLogin || session) return;
+    clientOf("default")
+      .session()
+      .then(setSession, (error: unknown) => setProblem(problemFrom(error)));
+  }, [atLogin, session]);
+
+  const signedIn = (now: Session | undefined) => {
+    setProblem(undefined);
+    setSession(now);
+  };
+  const next = location + (search ? `?${search}` : "");
+  return (
+    <SessionContext.Provider value={session}>
+      <WorkspaceContext.Provider value={workspace}>
+        <Header session={session} onSignedOut={() => signedIn(undefined)} />
+        <main style={{ flex: 1, display: "flex", flexDirection: "column", minWidth: 0 }}>
+          <Boundary key={location}>
+            <Suspense fallback={null}>
+              {problem && problem.status === 401 && !atLogin ? (
+                <Redirect to={`/login?next=${encodeURIComponent(next)}`} replace />
+              ) : problem && !atLogin ? (
+                <Problem problem={problem}>
+                  <button type="button" className="button" onClick={() => globalThis.location.reload()}>
+                    Try again
+                  </button>
+                </Problem>
+              ) : (
+                <Switch>
+                  <Route path="/" component={Executions} />
+                  <Route path="/executions/:id">{({ id }) => <Execution id={id} key={id} />}</Route>
+                  <Route path="/login">
+                    <Login onSignedIn={signedIn} />
+                  </Route>
+                  <Route>
+                    <Empty title="There is no such page">
+                      <Link href="/" className="link">
+                        All executions
+                      </Link>
+                    </Empty>
+                  </Route>
+                </Switch>
+              )}
+            </Suspense>
+          </Boundary>
+        </main>
+      </WorkspaceContext.Provider>
+    </SessionContext.Provider>
+  );
+}

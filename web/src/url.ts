@@ -1,0 +1,47 @@
+// The page's state in its URL.
+//
+// The law of this file: what a person set is in the URL, so that a link shows another the same; what
+// only moved (a slider on its way) replaces the entry, and makes no history.
+import { useCallback } from "react";
+import { useSearchParams } from "wouter";
+
+/** One parameter; undefined takes it away. */
+export function useParam(name: string): [string | undefined, (value: string | undefined, push?: boolean) => void] {
+  const [params, setParams] = useSearchParams();
+  const set = useCallback(
+    (value: string | undefined, push = false) => {
+      setParams(
+        (before) => {
+          const next = new URLSearchParams(before);
+          if (value === undefined || value === "") next.delete(name);
+          else next.set(name, value);
+          return next;
+        },
+        { replace: !push },
+      );
+    },
+    [name, setParams],
+  );
+  return [params.get(name) ?? undefined, set];
+}
+
+/** Several parameters at once. */
+export function useSetParams(): (changes: Record<string, string | undefined>, push?: boolean) => void {
+  const [, setParams] = useSearchParams();
+  return useCallback(
+    (changes, push = false) => {
+      setParams(
+        (before) => {
+          const next = new URLSearchParams(before);
+          for (const [name, value] of Object.entries(changes)) {
+            if (value === undefined) next.delete(name);
+            else next.set(name, value);
+          }
+          return next;
+        },
+        { replace: !push },
+      );
+    },
+    [setParams],
+  );
+}

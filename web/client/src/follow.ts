@@ -58,6 +58,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
   #ended = false;
   #failures = 0;
   #retryMs = 1000;
+  #open = false; // whether this connection has said how it begins
   #m = 0;
   #seen = 0;
   readonly #told = new Set<string>();
@@ -115,6 +116,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     this.#options.signal?.addEventListener("abort", leave, { once: true });
     let watchdog = setTimeout(leave, SILENCE_MAX_MS);
     const decoder = new Decoder();
+    this.#open = false;
     if (this.state.phase !== "reconnecting") this.#tell({ phase: "connecting" });
     try {
       const asking = (this.#options.fetch ?? fetch)(this.#asked(), {
@@ -212,7 +214,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     if (type === "stream.closing" || type === "heartbeat") return undefined;
     this.#failures = 0;
     // The envelope begins with its id: it need not be parsed to be placed.
-    const seq = Number.parseInt(data.slice(6, 24), 10);
+    const seq = Number.parseInt(data.slice(6, 24), 10) || (JSON.parse(data) as { id: number }).id;
     this.#seen = seq;
     if (TERMINAL.has(type) && !this.#options.many) {
       this.#ended = true;
@@ -222,17 +224,18 @@ export class Follow implements AsyncIterable<TailraceEvent> {
   }
 
   #opened(event: TailraceEvent<"stream.open">): void {
+    this.#open = true;
     this.#epoch = event.data.epoch ?? "";
     this.#m = event.data.head ?? 0;
     this.#seen = Number.parseInt(event.data.position, 10) || 0;
     if (this.#options.many) this.position ??= event.data.position;
     this.#failures = 0;
-    this.#progress(true);
+    this.#progress();
   }
 
   /** Say how far a replay is; once past what there was at its beginning, it is live. */
-  #progress(anew = false): void {
-    if (this.state.phase === "ended" || (this.state.phase === "gap" && !anew && !this.#m)) return;
+  #progress(): void {
+    if (this.state.phase === "ended" || !this.#open) return;
     if (!this.#options.many && this.#seen < this.#m) {
       this.#tell({ phase: "catching-up", n: this.#seen, m: this.#m });
     } else if (this.state.phase !== "live") this.#tell({ phase: "live" });

@@ -58,13 +58,8 @@ export class Sub {
 
   /** Give it those frames that it has not got. */
   deliver(frames: readonly Frame[]): void {
-    const fresh = news(frames, this.seq);
+    const fresh = news(frames, this);
     const lines = fresh.filter((frame) => frame.type !== "stream.open").map((frame) => frame.data);
-    const last = fresh.findLast((frame) => frame.seq !== null);
-    if (last) {
-      this.seq = last.seq!;
-      this.position = last.position;
-    }
     if (lines.length > 0) this.#send(lines.join("\n"));
   }
 
@@ -141,12 +136,9 @@ class Watched {
 
   /** Take frames of the watch line, and hand them to those who stand there. */
   take(frames: readonly Frame[]): void {
-    const fresh = news(frames, this.seq);
+    const fresh = news(frames, this);
     for (const frame of fresh) {
       this.#keep(frame);
-      if (frame.seq === null) continue;
-      this.seq = frame.seq;
-      this.position = frame.position;
       if (TERMINAL.has(frame.type)) this.ended = true;
     }
     for (const sub of this.subs) if (sub.joined) sub.deliver(fresh);
@@ -403,8 +395,10 @@ export class Hub {
       const { log, sub } = next;
       try {
         // Each round ends where the log then stood; by the next the line is not far ahead.
-        while (!sub.closed && !log.join(sub)) {
-          if ((await sub.room(PATIENCE_MS)) && (await this.#catchUp(log, sub))) continue;
+        while (!sub.closed) {
+          const ready = await sub.room(PATIENCE_MS);
+          if (ready && log.join(sub)) break;
+          if (ready && (await this.#catchUp(log, sub))) continue;
           this.#behind.push(next); // it is slow: the others come first
           break;
         }
@@ -448,16 +442,17 @@ export function problemFrom(error: unknown): Problem {
   return { code: "page", message: error instanceof Error ? error.message : String(error), status: 0 };
 }
 
-/** Those of some frames that are new to who stands at a sequence. */
-function news(frames: readonly Frame[], seq: number): Frame[] {
+/** Those of some frames that are new to who stands somewhere; moves it past them. */
+function news(frames: readonly Frame[], at: { seq: number; position: string | undefined }): Frame[] {
   const fresh: Frame[] = [];
   for (const frame of frames) {
     if (frame.seq === null) {
       // The log was lost: what follows has numbers that are known, and is something else.
-      if (frame.type === "stream.gap" && frame.data.includes('"cause":"lost"')) seq = 0;
+      if (frame.type === "stream.gap" && frame.data.includes('"cause":"lost"')) at.seq = 0;
       fresh.push(frame);
-    } else if (frame.seq > seq) {
-      seq = frame.seq;
+    } else if (frame.seq > at.seq) {
+      at.seq = frame.seq;
+      at.position = frame.position;
       fresh.push(frame);
     }
   }

@@ -9,7 +9,7 @@ import { useClient, useExecution } from "../data/use.ts";
 import { useConnectionShown } from "../parts/connection.tsx";
 import { Boundary } from "../parts/boundary.tsx";
 import { Status } from "../parts/marks.tsx";
-import { Copy, Problem } from "../parts/problem.tsx";
+import { Copy, Gaps, Problem, Refused } from "../parts/problem.tsx";
 import { Duration } from "../parts/time.tsx";
 import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
 import { useParam, useSetParams } from "../url.ts";
@@ -35,7 +35,7 @@ export default function Execution({ id }: { id: string }) {
     document.title = `${state.flow || id} · Tailrace`;
   }, [state.flow, id]);
 
-  if (store.problem && store.count === 0) return <Refused problem={store.problem} />;
+  if (store.problem && (store.count === 0 || store.problem.status === 401)) return <Refused problem={store.problem} />;
   const props: PanelProps = {
     store,
     version: store.version,
@@ -49,6 +49,7 @@ export default function Execution({ id }: { id: string }) {
   return (
     <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
       <Top store={store} state={state} />
+      <Gaps gaps={store.gaps} />
       <div className={css.body}>
         <section className={css.main}>
           <Tabs store={store} chosen={panelId} choose={(panel) => setPanel(panel, true)} />
@@ -153,24 +154,6 @@ function Tabs({ store, chosen, choose }: { store: ExecutionStore; chosen: string
         );
       })}
     </div>
-  );
-}
-
-function Refused({ problem }: { problem: What }) {
-  return (
-    <Problem problem={problem}>
-      <p>
-        {problem.status === 401 ? (
-          <Link href={`/login?next=${encodeURIComponent(location.pathname.split("/ui")[1] ?? "/")}`} className="link">
-            Sign in
-          </Link>
-        ) : (
-          <Link href="/" className="link">
-            All executions
-          </Link>
-        )}
-      </p>
-    </Problem>
   );
 }
 

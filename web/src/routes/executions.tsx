@@ -5,7 +5,7 @@ import type { Row } from "../data/list.ts";
 import { useList } from "../data/use.ts";
 import { useConnectionShown } from "../parts/connection.tsx";
 import { Status } from "../parts/marks.tsx";
-import { Empty, Problem } from "../parts/problem.tsx";
+import { Empty, Refused } from "../parts/problem.tsx";
 import { Ago, Duration } from "../parts/time.tsx";
 import { Start } from "../panels/contract.ts";
 import { useParam } from "../url.ts";
@@ -56,7 +56,7 @@ export default function Executions() {
         </button>
       </div>
       {list.problem ? (
-        <Problem problem={list.problem} />
+        <Refused problem={list.problem} />
       ) : list.loaded && shown.length === 0 ? (
         <Nothing filtered={status !== undefined || search !== ""} />
       ) : (

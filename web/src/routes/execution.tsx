@@ -61,7 +61,7 @@ export default function Execution({ id }: { id: string }) {
             </Boundary>
           </div>
         </section>
-        <aside className={css.aside} aria-label="Inspector">
+        <aside className={css.aside} aria-label="Inspector" tabIndex={0}>
           <Boundary>
             <Suspense fallback={null}>
               <Inspector {...props} />

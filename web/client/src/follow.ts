@@ -56,6 +56,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
   readonly #options: FollowOptions;
   #epoch = "";
   #ended = false;
+  #end = "";
   #failures = 0;
   #retryMs = 1000;
   #open = false; // whether this connection has said how it begins
@@ -141,8 +142,12 @@ export class Follow implements AsyncIterable<TailraceEvent> {
           this.position = frames[frames.length - 1]!.position || this.position;
         }
         this.#passed(decoder);
+        if (this.#ended) {
+          // Said when its events were handed over, not before.
+          this.#tell({ phase: "ended", how: this.#end });
+          return;
+        }
         this.#progress();
-        if (this.#ended) return;
       }
     } catch (error) {
       if (cut.signal.aborted && !this.#aborted()) throw silent(error);
@@ -218,7 +223,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     this.#seen = seq;
     if (TERMINAL.has(type) && !this.#options.many) {
       this.#ended = true;
-      this.#tell({ phase: "ended", how: type.slice(type.indexOf(".") + 1) });
+      this.#end = type.slice(type.indexOf(".") + 1);
     }
     return { seq, type, data, position: this.#options.many ? message.id : this.#place(seq) };
   }
@@ -235,7 +240,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
 
   /** Say how far a replay is; once past what there was at its beginning, it is live. */
   #progress(): void {
-    if (this.state.phase === "ended" || !this.#open) return;
+    if (!this.#open) return;
     if (!this.#options.many && this.#seen < this.#m) {
       this.#tell({ phase: "catching-up", n: this.#seen, m: this.#m });
     } else if (this.state.phase !== "live") this.#tell({ phase: "live" });

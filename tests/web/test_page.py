@@ -20,7 +20,6 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
-expect.set_options(timeout=15_000)
 
 
 def test_the_list_shows_what_starts_as_it_happens(server: Server, page: "Page", shot: Shot) -> None:

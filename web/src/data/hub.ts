@@ -86,6 +86,12 @@ export class Sub {
     if (!this.#closed) this.#tell({ t: "failed", problem: problemFrom(error) });
   }
 
+  /** Let it go, and tell the tab so: if it is still there, it comes again. */
+  forget(): void {
+    if (!this.#closed) this.#tell({ t: "forgotten" });
+    this.close();
+  }
+
   /** The tab has handled so much. */
   handled(size: number): void {
     this.#pending -= size;
@@ -140,7 +146,8 @@ export class Sub {
 export type SubMessage =
   | { t: "events"; lines: string; position: string }
   | { t: "state"; state: Connection }
-  | { t: "failed"; problem: Problem };
+  | { t: "failed"; problem: Problem }
+  | { t: "forgotten" };
 
 /** One watched execution. */
 class Watched {
@@ -273,7 +280,9 @@ export class Hub {
         for (const sub of this.#listing) {
           sub.deliverAll(frames);
           // A tab that does not keep up with a list is frozen: it reads the list anew when it wakes.
-          if (sub.full) this.unlist(sub);
+          if (!sub.full) continue;
+          sub.forget();
+          this.unlist(sub);
         }
       }
     } catch (error) {

@@ -70,7 +70,14 @@ export function useList(status: string | undefined): ListStore {
       }
     };
     const stop = theTab().subscribe({ kind: "list" }, workspace, {
-      events: (lines) => store.take(lines),
+      events: (lines) => {
+        if (lines.includes('"type":"stream.gap"')) {
+          // Executions are gone, or all are others: a store that was removed, or made anew.
+          store.forget();
+          void read();
+        }
+        store.take(lines);
+      },
       state: (state) => {
         store.connected(state);
         // The stream has what comes from here on; what was before is read after it has begun.

@@ -216,3 +216,42 @@ def test_the_first_load_is_small(server: Server, page: "Page") -> None:
     assert len(loaded) > 4
     assert 50_000 < sum(loaded.values()) < 250_000, loaded
     assert all(url.startswith(server.url) for url in sizes)  # nothing is asked of anybody else
+
+
+def test_a_key_for_one_workspace_sees_that_one_and_stays_in_it(
+    server: Server, page: "Page", complaints: Complaints
+) -> None:
+    complaints.allow("401")
+    key = server.shell.run("token", "create", "--workspace", "night", "--role", "operator")
+    server.begin("etl", "--auth")
+    page.goto(server.page())
+    page.get_by_label("API key or token").fill(key.stdout.strip())
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Start a flow").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    expect(page.locator("[data-execution]")).to_have_attribute("data-status", "completed")
+    page.reload()
+    expect(page.locator("[data-execution]")).to_have_attribute("data-status", "completed")
+    page.get_by_role("link", name="Executions", exact=True).click()
+    expect(page.locator("tbody [data-execution]")).to_have_count(1)
+
+
+def test_what_is_not_ours_does_not_run_and_a_test_hears_of_it(
+    server: Server, page: "Page", complaints: Complaints
+) -> None:
+    server.begin()
+    page.goto(server.page())
+    expect(page.get_by_test_id("connection")).to_have_text("Live")
+    assert not complaints.said
+    page.evaluate(
+        """() => {
+          const script = document.createElement('script');
+          script.textContent = 'globalThis.ran = true';
+          document.body.append(script);
+          document.body.insertAdjacentHTML('beforeend', '<p style="color: red">no</p>');
+        }"""
+    )
+    until(lambda: page.evaluate("1") and len(complaints.said) >= 2)  # it tells while it is asked
+    assert all("Content Security Policy" in said for said in complaints.said)
+    assert page.evaluate("globalThis.ran") is None
+    complaints.allow("Content Security Policy")

@@ -38,7 +38,8 @@ function Known() {
   const [session, setSession] = useState<Session>();
   const [problem, setProblem] = useState<What>();
   const [location] = useLocation();
-  const [workspace = "default"] = useParam("workspace");
+  const [asked] = useParam("workspace");
+  const workspace = asked ?? firstWorkspace(session);
   const atLogin = location === "/login";
 
   useEffect(() => {
@@ -83,4 +84,10 @@ function Known() {
       </WorkspaceContext.Provider>
     </SessionContext.Provider>
   );
+}
+
+/** `default`, unless one may see only others. */
+function firstWorkspace(session: Session | undefined): string {
+  const names = Object.keys(session?.workspaces ?? {});
+  return names.length === 0 || names.includes("*") || names.includes("default") ? "default" : names[0]!;
 }

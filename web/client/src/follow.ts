@@ -59,6 +59,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
   #end = "";
   #failures = 0;
   #retryMs = 1000;
+  #closingMs: number | undefined; // what `stream.closing` asked for, of this connection
   #open = false; // whether this connection has said how it begins
   #m = 0;
   #seen = 0;
@@ -95,7 +96,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
       try {
         yield* this.#connection();
         this.#ended ||= this.#options.live === false;
-        pauseMs = this.#retryMs * (0.5 + Math.random() / 2);
+        pauseMs = (this.#closingMs ?? this.#retryMs) * (0.5 + Math.random() / 2);
       } catch (error) {
         if (this.#aborted()) break;
         const problem = asProblem(error, this.#url.href);
@@ -118,6 +119,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     let watchdog = setTimeout(leave, SILENCE_MAX_MS);
     const decoder = new Decoder();
     this.#open = false;
+    this.#closingMs = undefined;
     if (this.state.phase !== "reconnecting") this.#tell({ phase: "connecting" });
     try {
       const asking = (this.#options.fetch ?? fetch)(this.#asked(), {
@@ -215,6 +217,9 @@ export class Follow implements AsyncIterable<TailraceEvent> {
       const gap: Gap = { from, to, cause, after: this.#seen };
       this.#tell({ phase: "gap", gap });
       return { seq: null, type, data, position: "" };
+    }
+    if (type === "stream.closing") {
+      this.#closingMs = (JSON.parse(data) as TailraceEvent<"stream.closing">).data.retry_ms;
     }
     if (type === "stream.closing" || type === "heartbeat") return undefined;
     this.#failures = 0;

@@ -3,6 +3,7 @@ import type { Gap } from "@tailrace/client";
 import { useState, type ReactNode } from "react";
 import { Link, Redirect, useLocation, useSearch } from "wouter";
 import type { Problem as What } from "../data/protocol.ts";
+import { useTo } from "../url.ts";
 import css from "./problem.module.css";
 
 /** An error that takes a panel's place. */
@@ -29,6 +30,7 @@ export function Problem({ problem, children }: { problem: Pick<What, "code" | "m
 export function Refused({ problem }: { problem: What }) {
   const [location] = useLocation();
   const search = useSearch();
+  const to = useTo();
   if (problem.status === 401) {
     const next = encodeURIComponent(location + (search ? `?${search}` : ""));
     return <Redirect to={`/login?next=${next}`} replace />;
@@ -36,7 +38,7 @@ export function Refused({ problem }: { problem: What }) {
   return (
     <Problem problem={problem}>
       {location !== "/" && (
-        <Link href="/" className="link">
+        <Link href={to("/")} className="link">
           All executions
         </Link>
       )}

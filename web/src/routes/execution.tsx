@@ -12,7 +12,7 @@ import { Status } from "../parts/marks.tsx";
 import { Copy, Gaps, Problem, Refused } from "../parts/problem.tsx";
 import { Duration } from "../parts/time.tsx";
 import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
-import { useParam, useSetParams } from "../url.ts";
+import { useParam, useSetParams, useTo } from "../url.ts";
 import css from "./execution.module.css";
 
 export default function Execution({ id }: { id: string }) {
@@ -80,6 +80,7 @@ export default function Execution({ id }: { id: string }) {
 
 function Top({ store, state }: { store: ExecutionStore; state: ExecutionState }) {
   const client = useClient();
+  const to = useTo();
   const [problem, setProblem] = useState<What>();
   const [asked, setAsked] = useState(false);
   const stoppable = !hasEnded(store.live) && store.live.status !== "new" && store.live.status !== "cancelling";
@@ -95,7 +96,7 @@ function Top({ store, state }: { store: ExecutionStore; state: ExecutionState })
   return (
     <header className={css.top}>
       <nav aria-label="Where this is" className={css.crumbs}>
-        <Link href="/" className="muted">
+        <Link href={to("/")} className="muted">
           Executions
         </Link>
         <span aria-hidden className="muted">

@@ -1,6 +1,6 @@
 """axe-core finds nothing serious on any page, in light and dark, wide and narrow."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -14,6 +14,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 RUN = """async () => {
   const found = await axe.run({ resultTypes: ['violations'] });
@@ -31,8 +32,8 @@ def violations(page: "Page") -> list[Any]:
 def in_every_way(page: "Page") -> list[Any]:
     """In light and dark, wide and narrow."""
     found = []
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type] # one of two words
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         for width, height in (WIDE, PHONE):
             page.set_viewport_size({"width": width, "height": height})
             found += [(scheme, width, one) for one in violations(page)]

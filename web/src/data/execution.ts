@@ -7,7 +7,8 @@
 // tab again, by structured cloning, which costs more than parsing. A message holds what one read of
 // the network gave (64 kB or less, as a rule: 200 lines of log, about a millisecond), so no task is
 // long, and drawing comes in between. Bounded is what grows: lines (lines.ts), KEPT_MAX events of
-// other kinds, TEXT_MAX characters of text, ITEMS_MAX values.
+// other kinds, TEXT_MAX characters of text, ITEMS_MAX values. The events of the execution and its
+// nodes are all kept: the server bounds those (`events_per_execution_max`).
 import {
   History,
   is,

@@ -1,7 +1,7 @@
 // One execution as a tab has it: live, and at any position.
 //
 // The law of this file: events go in, once and in order; what is shown is asked for. Watchers are
-// told at most once for each frame that the browser draws, however many events came.
+// told every 50 ms at most (ticker.ts), however many events came.
 //
 // Why the tab parses and folds, and not the worker: what a worker folds has to be copied to each
 // tab again, by structured cloning, which costs more than parsing. A message holds what one read of

@@ -34,7 +34,7 @@ export function useClient(): TailraceClient {
   return clientOf(useContext(WorkspaceContext));
 }
 
-/** Draw anew whenever a store has changed, at most once a frame; returns its version. */
+/** Draw anew when a store has changed, every 50 ms at most; returns its version. */
 export function useTicks(store: Ticker): number {
   return useSyncExternalStore(store.subscribe, store.getVersion);
 }

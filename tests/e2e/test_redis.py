@@ -77,7 +77,8 @@ def test_a_server_on_it_survives_its_restart_and_says_no_password(
 def test_a_stream_goes_on_at_another_server(on_redis: Shell) -> None:
     """What begins at one of two servers resumes at the other, and back, while it grows."""
     urls = [on_redis.serve()[1] for _ in range(2)]
-    script = "mkfifo go; for n in 1 2 3 4; do echo line $n; read x < go; done"
+    # A pipe for each step: one that is opened again may still have its last writer.
+    script = "mkfifo go1 go2 go3 go4; for n in 1 2 3 4; do echo line $n; read x < go$n; done"
     writer = on_redis.start("exec", "--", "sh", "-c", script)
     execution_id = on_redis.started_id(writer)
     said: list[str] = []
@@ -95,7 +96,7 @@ def test_a_stream_goes_on_at_another_server(on_redis: Shell) -> None:
                     said.append(found[1])
                     break  # the line's id came before it: the next connection resumes there
         if turn < 4:
-            (on_redis.folder / "go").write_text("on\n")
+            (on_redis.folder / f"go{turn + 1}").write_text("on\n")
     assert said == ["line 1", "line 2", "line 3", "line 4"]
     assert ids == list(range(1, ids[-1] + 1))
     assert writer.wait() == 0

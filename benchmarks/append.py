@@ -1,13 +1,14 @@
-"""Durable appends of 200-byte events to SQLite, by writers that each await every one.
+"""Durable appends of 200-byte events by writers that each await every one, to SQLite by default.
 
-    python benchmarks/append.py WRITERS BATCH os|disk
+    python benchmarks/append.py WRITERS BATCH os|disk [--store URL] [--seconds S] [--at MOMENT]
 
-The file lies beside the repository, since a folder for temporary files may be in memory.
+The file lies beside the repository, since a folder for temporary files may be in memory. Several
+processes that share a store begin at the same moment of the machine's monotonic clock.
 """
 
+import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -19,41 +20,53 @@ from tailrace.cli.serving import tune_collector
 from tailrace.clock import rfc3339
 from tailrace.events import Draft, new_execution_id
 from tailrace.log.base import Opening
-from tailrace.log.sqlite import SqliteLog
+from tailrace.runtime import open_log
+from tailrace.settings import Settings
 
 SECONDS = 1.5
 
 
-async def measure(writers: int, batch: int, durability: str, folder: Path) -> int:
-    """Events appended in SECONDS."""
+async def measure(asked: argparse.Namespace, settings: Settings) -> dict[str, float]:
+    """What was appended in the time, and the CPU time that this process took for it."""
     ts = rfc3339(datetime.now(UTC))
     count = 0
-    async with SqliteLog(folder / "log.db", durability=durability) as log:
+    async with open_log(settings) as log:
 
         async def write(execution_id: str, end: float) -> None:
             nonlocal count
             while time.monotonic() < end:
                 data = {"n": count, "t": time.monotonic_ns(), "p": "x" * 10}
                 draft = Draft(type="custom.bench", ts=ts, data=data)
-                await log.append(execution_id, [draft] * batch)
-                count += batch
+                await log.append(execution_id, [draft] * asked.batch)
+                count += asked.batch
 
-        ids = [new_execution_id(datetime.now(UTC)) for _ in range(writers)]
+        ids = [new_execution_id(datetime.now(UTC)) for _ in range(asked.writers)]
         for execution_id in ids:
             opening = Opening(execution_id=execution_id, kind="task", flow="bench")
             await log.create(opening, [Draft(type="execution.queued", ts=ts, data={})])
-        end = time.monotonic() + SECONDS
+        await asyncio.sleep(max(asked.at - time.monotonic(), 0))
+        spent, began = time.process_time(), time.monotonic()
+        end = began + asked.seconds
         await asyncio.gather(*[write(execution_id, end) for execution_id in ids])
-    return count
+        spent, took = time.process_time() - spent, time.monotonic() - began
+    return {"events": count, "seconds": took, "cpu_s": spent}
 
 
 def main() -> None:
     """Print what was appended, and in how long."""
-    writers, batch, durability = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("writers", type=int)
+    parser.add_argument("batch", type=int)
+    parser.add_argument("durability")
+    parser.add_argument("--store")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--at", type=float, default=0.0)
+    asked = parser.parse_args()
     tune_collector()
     with tempfile.TemporaryDirectory(dir=Path(__file__).parents[1]) as folder:
-        count = uvloop.run(measure(writers, batch, durability, Path(folder)))
-    print(json.dumps({"events": count, "seconds": SECONDS}))
+        store = asked.store or f"sqlite:///{folder}/log.db"
+        settings = Settings(store=store, durability=asked.durability)
+        print(json.dumps(uvloop.run(measure(asked, settings))))
 
 
 if __name__ == "__main__":

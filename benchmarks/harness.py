@@ -112,11 +112,12 @@ def running(
     publish: str | None = None,
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
+    cpus: str = SERVER_CPU,
 ) -> Iterator[Server]:
     """Run a server pinned to its core until the block ends. Raises Unavailable."""
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            ["taskset", "-c", SERVER_CPU, *map(str, command)],
+            ["taskset", "-c", cpus, *map(str, command)],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

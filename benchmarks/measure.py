@@ -36,6 +36,7 @@ class Step:
     p999_ms: float
     cpu_us: float  # the server's CPU time for each delivery
     per_read: float  # events in each read of the client: how much was joined
+    bytes: int  # that the client read, of all streams
     client_busy: float  # the load generator's share of its core; near 1 it is the limit
     sustained: bool
 
@@ -81,6 +82,7 @@ def step(
         p999_ms=state["p999_ms"],
         cpu_us=spent / max(delivered, 1) * 1e6,
         per_read=delivered / max(state["reads"], 1),
+        bytes=int(state["bytes"]),
         client_busy=state["cpu_s"] / elapsed,
         sustained=(
             produced >= 0.95 * offered

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cluster import cluster
 from benchmarks.harness import HERE, SERVER_CPU, Json, LoadGenerator, Server, Unavailable, venv
 from benchmarks.measure import Step, ladder, median, saturation, step
 from benchmarks.servers import SERVERS
@@ -472,5 +473,6 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "text": text,
     "overhead": overhead,
     "sizes": sizes,
+    "cluster": cluster,
     "soak": soak,
 }

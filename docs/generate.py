@@ -227,7 +227,7 @@ def commands_document() -> str:
         ]
         lines += [f"## tailrace {name}", "", f"`tailrace {' '.join([name, *arguments])}`", ""]
         lines += [" ".join((command.help or "").split()), ""]
-        options = [p for p in command.params if isinstance(p, click.Option)]
+        options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
         if options:
             lines += ["| option | |", "|---|---|", *map(_option_row, options), ""]
         examples = [

@@ -7,7 +7,8 @@
 // length, so the next "t": is looked for one length on before anything is searched: a few
 // nanoseconds an event, whatever its size.
 //
-//   connect N PORT PATHSFILE STALLED_PER_100   open N, connection i asks for path i modulo lines
+//   connect N PORT PATHSFILE STALLED_PER_100   open N, connection i asks for path i modulo lines;
+//                                              a line `:PORT/path` is for another server
 //   mark                                       what came since the last mark, then begin anew
 //   stat                                       the same, without beginning anew
 //   publish PORT PATH RATE SECONDS PAD STREAMS POST events (for servers fed over HTTP); %d in PATH
@@ -244,9 +245,11 @@ static void open_all(int count, int port, const char *file, int stalled_per_100)
       c->last = -1;
       c->began = now();
       c->stalled = stalled_per_100 && opened % 100 < stalled_per_100;
-      c->fd = dial(port, 0);
+      char *path = paths[opened % path_count];
+      int to = *path == ':' ? (int)strtol(path + 1, &path, 10) : port;
+      c->fd = dial(to, 0);
       if (c->fd < 0) { failed++; opened++; continue; }
-      int size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/event-stream\r\n\r\n", paths[opened % path_count], port);
+      int size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/event-stream\r\n\r\n", path, to);
       if (write(c->fd, request, size) != size) failed++;
       fcntl(c->fd, F_SETFL, O_NONBLOCK);
       struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};

@@ -113,7 +113,8 @@ def server(shell: Shell, built: None) -> Server:
     return Server(shell)
 
 
-@pytest.fixture(scope="session")
+# Of the package: Playwright keeps an event loop in this thread, and no other may run beside it.
+@pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
     needs("chromium")
     if not os.environ.get("CI"):

@@ -132,12 +132,32 @@ async def record(name: str) -> list[Json]:
         return of_nowhere([event.to_dict() async for event in run.follow()], name)
 
 
+def taken_over(counting: list[Json]) -> list[Json]:
+    """A log as it is when the worker is killed after two values, and another goes on."""
+    lost: Json = {"type": "worker_lost", "message": "its worker stopped without a word"}
+    gone, again = counting[:5], [dict(event) for event in counting[1:]]
+    for event in again:
+        event["attempt"] = 2
+    retrying = again[1] | {"type": "node.retrying", "attempt": 1, "data": {"error": lost}}
+    warning = again[0] | {
+        "type": "warning",
+        "attempt": 1,
+        "data": {"code": "worker_lost", "message": "attempt 2 waits for another"},
+    }
+    log = [*gone, warning, again[0], retrying, *again[1:]]
+    for number, event in enumerate(log, start=1):
+        event["id"] = number
+    return of_nowhere(log, "taken_over")
+
+
 def main() -> None:
     """Record all."""
     FOLDER.mkdir(exist_ok=True)
-    for name in LOGS:
+    logs = {name: asyncio.run(record(name)) for name in LOGS}
+    logs["taken_over"] = taken_over(json.loads(json.dumps(logs["counting"])))
+    for name, recorded in logs.items():
         path = FOLDER / f"{name}.json"
-        path.write_text(json.dumps({"events": asyncio.run(record(name))}))
+        path.write_text(json.dumps({"events": recorded}))
         print(f"recorded {path.relative_to(ROOT)}")
     print("now: python docs/generate.py")
 

@@ -188,6 +188,7 @@ class ExecutionState:
             self.graph, self.lease_ms = data.get("graph"), data.get("lease_ms")
         elif started:
             self.started_at, self.attempt = self.started_at or event.ts, event.attempt
+            self.item_count = 0  # a streaming capture begins anew in each attempt
         elif event.type == "execution.progress":
             self.progress = dict(data)
         elif event.type in TERMINAL:

@@ -62,6 +62,8 @@ export interface ExecutionState {
   end: Record<string, unknown> | null;
   progress: Record<string, unknown> | null;
   item_count: number;
+  /** Where the newest attempt began: its values are counted from there. Not in the server's JSON. */
+  begun: number;
   head: number;
   attempt: number;
   lease_ms: number | null;
@@ -92,6 +94,7 @@ export function newState(executionId = ""): ExecutionState {
     end: null,
     progress: null,
     item_count: 0,
+    begun: 0,
     head: 0,
     attempt: 1,
     lease_ms: null,
@@ -137,7 +140,8 @@ export function toDict(state: ExecutionState): Record<string, unknown> {
   const nodes = [...state.nodes.values()].map(
     ({ of: _of, queued_at: _queued, reason: _reason, tries: _tries, at: _at, ...shown }) => shown,
   );
-  return { ...state, nodes };
+  const { begun: _begun, ...shown } = state;
+  return { ...shown, nodes };
 }
 
 function applyExecution(state: ExecutionState, event: TailraceEvent): void {
@@ -162,6 +166,8 @@ function applyExecution(state: ExecutionState, event: TailraceEvent): void {
   } else if (started) {
     state.started_at ??= event.ts;
     state.attempt = attempt;
+    state.item_count = 0; // a streaming capture begins anew in each attempt
+    state.begun = event.id ?? 0;
   } else if (event.type === "execution.progress") {
     state.progress = data;
   } else if (TERMINAL.has(event.type)) {

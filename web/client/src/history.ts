@@ -56,7 +56,8 @@ export class History {
     const from = this.#before(count);
     const state = from ? snapshot(from.state) : newState(this.#id);
     for (let i = from?.count ?? 0; i < count; i++) apply(state, this.#events[i]!);
-    state.item_count = upTo(this.#items.length, (i) => this.#items[i]!, position);
+    const given = (at: number): number => upTo(this.#items.length, (i) => this.#items[i]!, at);
+    state.item_count = given(position) - given(state.begun);
     state.head = position;
     // Who scrubs asks for the next position next: go on from here.
     this.#cached = { count, state };

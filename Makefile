@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fix bench docs clean
+.PHONY: help demo demo-cluster test check fix bench docs clean
 
 help: ## list the verbs
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,6 +17,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## start a server, run two flows on it, show both streams live
 	@$(BIN)/tailrace demo
+
+demo-cluster: $(READY) ## two servers and two workers on a Redis, some killed: nothing lost, nothing twice
+	@$(BIN)/tailrace demo --cluster
 
 test: $(READY) ## run every test; the core's statement coverage must stay at 95 % or more
 	@$(BIN)/coverage erase

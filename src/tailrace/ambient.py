@@ -65,6 +65,20 @@ def emit(name: str, **data: Any) -> None:
         voice.custom(name, data)
 
 
+def idempotency_key(*parts: object) -> str:
+    """A key for an effect that must happen once: the same in every attempt at this very step.
+
+        await payments.charge(amount, idempotency_key=idempotency_key())
+
+    A worker may die between an effect and the event that tells of it; then the step runs again,
+    with the same key. `parts` tell the effects of one step apart, such as the items of a map.
+    Outside a run there is only what you name.
+    """
+    voice = _voice.get()
+    of = [] if voice is None else [voice.recorder.execution_id, voice.node or "run"]
+    return "/".join([*of, *map(str, parts)])
+
+
 def progress(
     fraction: float | None = None, message: str | None = None, *, eta_ms: int | None = None
 ) -> None:

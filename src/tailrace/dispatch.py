@@ -95,10 +95,15 @@ class Dispatch:
         """Tell the workers; what cannot be told now is told when its lease ends."""
         if self.queue is None:
             return
-        try:
-            await self.queue.submit(spec.job(execution_id, attempt))
-        except QueueUnavailable as error:
-            _logger.warning("execution %s waits: %s", execution_id, error)
+        job, told = spec.job(execution_id, attempt), ""
+        for _ in range(2):  # a connection that was cut is noticed by the first command on it
+            try:
+                await self.queue.submit(job)
+            except QueueUnavailable as error:
+                told = error.message
+            else:
+                return
+        _logger.warning("execution %s waits: %s", execution_id, told)
 
     async def hand_over(self, execution_id: str, spec: Spec, attempt: int) -> None:
         """Let another worker go on with one that this process leaves; raises StoreError."""

@@ -10,7 +10,7 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   ├── InvalidSetting · PayloadTooLarge · UrlTooLong · HeadersTooLarge
     │   ├── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
     │   │   · PayloadNotFound · WorkloadNotFound · WorkspaceNotFound
-    │   └── SignatureInvalid · SignatureStale · InvalidExport · AuthRequired
+    │   └── SignatureInvalid · SignatureStale · InvalidExport · AuthRequired · ToolMissing
     ├── AccessError                 who asks, or whether they may
     │   ├── Unauthenticated · TokenInvalid · TokenExpired · TokenRevoked · TicketInvalid
     │   └── Forbidden · CrossSite · WrongHost · KeysUnavailable
@@ -200,6 +200,13 @@ class WorkspaceNotFound(UsageError):
     code = "workspace_not_found"
     status = 404
     default_hint = "`GET /api/v1/session` lists the workspaces that a credential is good for."
+
+
+class ToolMissing(UsageError):
+    """A program that this needs is not installed."""
+
+    code = "tool_missing"
+    default_hint = "On Debian and Ubuntu: apt install redis-server."
 
 
 class AuthRequired(UsageError):

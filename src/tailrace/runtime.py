@@ -53,7 +53,7 @@ from tailrace.metrics import Metrics, NoMetrics
 from tailrace.recorder import Work
 from tailrace.redact import Redactor
 from tailrace.retention import EVERY_S, SOON_S, Retention
-from tailrace.settings import Settings, shown, sqlite_path
+from tailrace.settings import Settings, is_redis, shown, sqlite_path
 from tailrace.work.base import Priority, WorkQueue
 from tailrace.workload import Command, command_work
 
@@ -71,7 +71,7 @@ def open_log(settings: Settings) -> EventLog:
         from tailrace.log.sqlite import SqliteLog
 
         return SqliteLog(sqlite_path(settings.store), durability=settings.durability)
-    if settings.store.startswith("redis"):
+    if is_redis(settings.store):
         try:
             from tailrace.log.redis import RedisLog
         except ModuleNotFoundError as error:
@@ -95,7 +95,7 @@ def open_queue(settings: Settings) -> WorkQueue | None:
     url = settings.store if settings.queue == "store" else settings.queue
     if not url:
         return None
-    if not url.startswith(("redis:", "rediss:")):
+    if not is_redis(url):
         raise InvalidSetting(
             f"queue: no work queue is called {shown(url)!r}",
             hint="Use redis://HOST:6379/0, or `store` where the store is Redis.",

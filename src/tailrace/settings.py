@@ -396,6 +396,11 @@ def shown(url: str) -> str:
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
+def is_redis(url: str) -> bool:
+    """Whether a URL names a Redis, or who knows one by name."""
+    return url.startswith(("redis:", "rediss:", "redis+sentinel:", "rediss+sentinel:"))
+
+
 def sqlite_path(url: str) -> Path:
     """The file of a `sqlite:///FILE` URL; relative paths and `~` are allowed.
 

@@ -9,12 +9,15 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 from redis import exceptions
 
-from tailrace.errors import (
-    ExecutionNotFound,
-)
+from tailrace.clock import stopwatch
+from tailrace.errors import ExecutionNotFound
 from tailrace.log import redis_link
-from tailrace.log.base import Producer
+from tailrace.log.base import Kept, Producer
 from tailrace.log.redis import RedisLog
+from tailrace.metrics import LogMeter
+from tailrace.retention import Retention, Rule
+from tailrace.settings import Settings
+from tailrace.testing import FakeClock
 from tailrace.testing.contract import (
     TS,
     Learning,
@@ -189,3 +192,65 @@ async def test_databases_of_one_server_do_not_hear_each_other(redis: Redis) -> N
         await log.append("X1", [line("ours")])
         assert lines(await watch.until(2)) == ["ours"]
         assert not watch.lost.is_set()
+
+
+# --- many servers ---------------------------------------------------------------------------------
+
+
+async def test_many_servers_remove_each_log_once(redis: Redis) -> None:
+    url, clock = await in_thread(redis.fresh), FakeClock()
+    async with RedisLog(url) as one, RedisLog(url) as two, RedisLog(url) as three:
+        logs = [one, two, three]
+        settings = Settings(store=url, ephemeral_s=300)
+        sweepers = [Retention(log, clock, settings) for log in logs]
+        for n in range(30):
+            await begin(one, f"X{n}", ephemeral=n < 20)
+            await one.append(f"X{n}", [ended()])
+        await begin(one, "runs", ephemeral=True)
+        await clock.advance(301)
+        assert not any(await asyncio.gather(*[sweeper.turn() for sweeper in sweepers]))
+        assert sum(sweeper.removed.total() for sweeper in sweepers) == 20
+        left = [entry.execution_id for entry in await two.entries("default", limit=99)]
+        assert left == ["runs", *(f"X{n}" for n in range(29, 19, -1))]
+        # One that was slow for so long that another has taken its place meets nobody's error.
+        rule = Rule("task", ephemeral=False, age_s=300)
+        now = clock.now()
+        await asyncio.gather(*[sweeper._apply(rule, now) for sweeper in sweepers])
+        assert [e.execution_id for e in await one.entries("default", limit=99)] == ["runs"]
+        assert await one.kept("task", ephemeral=False) == Kept(0, 0)
+
+
+async def test_of_racing_removals_one_is_it(log: RedisLog, redis: Redis) -> None:
+    async with RedisLog(redis.server().url(log._keys.prefix)) as other:
+        await begin(log)
+        await log.append("X1", [ended()])
+        results = await asyncio.gather(
+            *[handle.remove("X1") for handle in (log, other, log, other)], return_exceptions=True
+        )
+        assert results.count(None) == 1
+        assert sum(isinstance(result, ExecutionNotFound) for result in results) == 3
+
+
+async def test_what_is_counted(log: RedisLog) -> None:
+    log.meter = LogMeter()
+    await begin(log)
+    await log.append("X1", [line("a"), line("b")])
+    await log.append("X1", [ended()], producer=Producer("p", 1))
+    await log.append("X1", [ended()], producer=Producer("p", 1))
+    meter = log.meter
+    assert (meter.appends, meter.events) == (3, 4)
+    assert meter.size == (await log.entry("X1")).bytes
+    assert (meter.started, meter.ended) == ({"task": 1}, {("task", "completed"): 1})
+    assert sum(meter.commits.counts) >= 3
+
+
+async def test_a_watch_is_told_when_what_it_is_given_was_handed_in(log: RedisLog) -> None:
+    """By this process: the clock of another says nothing here."""
+    await begin(log)
+    watch = Losing(log, "X1", 0)
+    await watch.until(1)
+    before = stopwatch()
+    await log.append("X1", [line("a")])
+    answered = stopwatch()
+    await watch.until(2)
+    assert before <= log.fed_at <= answered

@@ -1,5 +1,6 @@
 """What the errors of a Redis server mean, and that one log's are not another's."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -8,6 +9,7 @@ from anyio.to_thread import run_sync as in_thread
 from redis import exceptions
 
 from tailrace.errors import (
+    ExecutionNotFound,
     InvalidSetting,
     StoreBusy,
     StoreCorrupt,
@@ -18,11 +20,16 @@ from tailrace.errors import (
     StoreUnavailable,
 )
 from tailrace.log import redis_link
+from tailrace.log.base import Appended, Kept
 from tailrace.log.redis import RedisLog
 from tailrace.log.redis_errors import translated
 from tailrace.log.redis_link import Assurance, Link
+from tailrace.retention import Retention
+from tailrace.settings import Settings
+from tailrace.testing import FakeClock
 from tailrace.testing.contract import (
     begin,
+    ended,
     line,
     lines,
     refuses,
@@ -100,13 +107,38 @@ async def test_a_full_server_refuses_and_takes_again(server: RedisServer) -> Non
         assert (await log.append("X1", [line("room")])).first == 2
 
 
+async def test_a_full_server_makes_room_by_itself(server: RedisServer) -> None:
+    """Removing, and all that says who removes, needs no memory that is not there."""
+    clock = FakeClock()
+    async with RedisLog(server.url()) as log:
+        retention = Retention(log, clock, Settings(store=server.url(), ephemeral_s=300))
+        await begin(log, "X1", ephemeral=True)
+        await log.append("X1", [line(n) for n in range(2000)])
+        await log.append("X1", [ended()])
+        await in_thread(server.cli, "config", "set", "maxmemory", "1")
+        await refuses(StoreFull, begin(log, "X2"))
+        await clock.advance(301)
+        assert await retention.turn() is False
+        assert retention.removed == {("task", "ephemeral"): 1}
+        await refuses(ExecutionNotFound, log.entry("X1"))
+        assert await log.kept("task", ephemeral=True) == Kept(0, 0)
+
+
 async def test_a_key_of_somebody_else_is_not_ours_to_write(log: RedisLog, redis: Redis) -> None:
     for number in (0, 1):
         await in_thread(redis.server().cli, "set", log._keys.log(f"X{number}")[number], "theirs")
     await refuses(StoreCorrupt, begin(log, "X0"))
     await begin(log, "X2")
+    await begin(log, "X3")
     await in_thread(redis.server().cli, "set", log._keys.log("X2")[1], "theirs")
-    await refuses(StoreCorrupt, log.append("X2", [line()]))
+    # In one round trip, and each log has its own answer.
+    wrong, right = await asyncio.gather(
+        log.append("X2", [line()]), log.append("X3", [line()]), return_exceptions=True
+    )
+    assert isinstance(wrong, StoreCorrupt)
+    assert (wrong.code, "prefix" in str(wrong.hint)) == ("store_corrupt", True)
+    assert right == Appended(2, 2)
+    await refuses(StoreCorrupt, log.read("X2", 0, 9))
     assert (await log.entry("X2")).head == 1
 
 
@@ -115,9 +147,8 @@ async def test_an_append_waits_for_replicas_if_it_is_told_to(
 ) -> None:
     monkeypatch.setattr(redis_link, "ANSWER_S", 0.5)
     await fails_to_reach_replicas(server)
-    replica = await in_thread(
-        redis.another, "--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0"
-    )
+    await in_thread(server.cli, "config", "set", "repl-diskless-sync-delay", "0")
+    replica = await in_thread(redis.another, "--replicaof", f"127.0.0.1 {server.port}")
     try:
         async with RedisLog(server.url("r"), replicas=1) as log:
             await begin(log)

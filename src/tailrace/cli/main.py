@@ -501,7 +501,15 @@ def doctor(url: str, idle_s: float, token: str | None, as_json: bool) -> None:
     sys.exit(run_async(lambda: examination.check(url, idle_s, token, as_json=as_json)))
 
 
-@cli.command(epilog=_examples("tailrace demo", "tailrace demo --port 9000"))
+@cli.command(
+    epilog=_examples("tailrace demo", "tailrace demo --port 9000", "tailrace demo --cluster")
+)
+@click.option(
+    "--cluster",
+    "many",
+    is_flag=True,
+    help="Show two servers and two workers on a Redis, of which some are killed.",
+)
 @click.option(
     "--updates",
     default=5,
@@ -510,8 +518,10 @@ def doctor(url: str, idle_s: float, token: str | None, as_json: bool) -> None:
     help="How many updates the streaming flow gives.",
 )
 @settings_options("host", "port", "store")
-def demo(updates: int, settings: Settings) -> None:
+def demo(updates: int, many: bool, settings: Settings) -> None:
     """Start a server, run two real flows on it, and show both streams live."""
-    from tailrace.cli import serving
+    from tailrace.cli import cluster, serving
 
+    if many:
+        sys.exit(run_async(cluster.demo))
     sys.exit(run_async(lambda: serving.demo(settings, updates)))

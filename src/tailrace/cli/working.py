@@ -16,13 +16,13 @@ from tailrace.api import Tailrace
 from tailrace.cli.options import redactor
 from tailrace.cli.serving import tune_collector
 from tailrace.runtime import Startable
-from tailrace.settings import Settings
+from tailrace.settings import Settings, is_redis
 from tailrace.worker import Worker
 
 
 async def work(settings: Settings, flows: Sequence[Startable]) -> None:
     """Work until a signal. Raises InvalidSetting, QueueUnavailable and StoreError."""
-    if not settings.queue and settings.store.startswith("redis"):
+    if not settings.queue and is_redis(settings.store):
         settings = settings.model_copy(update={"queue": "store"})
     journal.configure(settings.log_format, access=False)
     tune_collector()

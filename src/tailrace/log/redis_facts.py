@@ -2,7 +2,8 @@
 
 The law of this file: all facts are in one hash slot, and time is the caller's (no key expires by
 the server's clock, except the note of what was done once, which lets a command whose answer was
-lost be sent again).
+lost be sent again). A server whose memory is full takes them too: they are few, and who makes
+room needs them.
 
     values      hash: `KIND 0 KEY` → the END, a line break, the VALUE; END in microseconds or empty
     names       sorted set of these fields, all of score 0: lists are ranges of it
@@ -18,13 +19,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tailrace.log.redis_link import Command
-from tailrace.log.redis_scripts import Keys, Script, microseconds
+from tailrace.log.redis_scripts import ALWAYS, Keys, Script, microseconds
 
 SWEEP_AT_ONCE = 500  # bounds how long one script keeps the server
 _SEP = "\0"
 
 # KEYS: values, names, ends, done. ARGV: field, value, now, until or '', whether it must be new.
-_PUT = Script("""
+_PUT = Script(f"""{ALWAYS}
 local done = redis.call('GET', KEYS[4])
 if done then return tonumber(done) end
 if ARGV[5] == '1' then
@@ -44,7 +45,7 @@ return 1
 """)
 
 # KEYS: values, names, ends, done. ARGV: field. Answers what was kept, over or not.
-_TAKE = Script("""
+_TAKE = Script(f"""{ALWAYS}
 local done = redis.call('GET', KEYS[4])
 if done then return done end
 local was = redis.call('HGET', KEYS[1], ARGV[1])
@@ -68,7 +69,7 @@ return found
 """)
 
 # KEYS: values, names, ends. ARGV: now, how many at most. Answers how many were over.
-_SWEEP = Script("""
+_SWEEP = Script(f"""{ALWAYS}
 local over = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 for _, name in ipairs(over) do
   redis.call('HDEL', KEYS[1], name)
@@ -80,7 +81,7 @@ return #over
 
 # KEYS: held, then the places of each name. ARGV: holder, now, until, then for each name its
 # limit and what `held` calls it. Answers which name is full (1, 2, 3 …), or 0.
-_OCCUPY = Script("""
+_OCCUPY = Script(f"""{ALWAYS}
 for i = 2, #KEYS do
   local others = redis.call('ZCOUNT', KEYS[i], '(' .. ARGV[2], '+inf')
   local own = redis.call('ZSCORE', KEYS[i], ARGV[1])
@@ -94,8 +95,13 @@ end
 return 0
 """)
 
+# KEYS: places. ARGV: until, holder. One that was taken meanwhile has an end of its own.
+_STAY = Script(f"""{ALWAYS}
+return redis.call('ZADD', KEYS[1], 'XX', 'GT', ARGV[1], ARGV[2])
+""")
+
 # KEYS: held, places. ARGV: holder, what `held` calls it, now or '': only if its time is over.
-_VACATE = Script("""
+_VACATE = Script(f"""{ALWAYS}
 local till = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if ARGV[3] ~= '' and till and tonumber(till) > tonumber(ARGV[3]) then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
@@ -176,10 +182,8 @@ class RedisFacts:
         """Keep places longer."""
         end = microseconds(until)
         held = await self._holders(_joined(kind, prefix))
-        # Of those that are there still; one that was taken meanwhile has an end of its own.
         await self._each(
-            Command("ZADD", (self._place(kind, name), "XX", "GT", end, holder))
-            for _, holder, name in held
+            Command(_STAY, (end, holder), [self._place(kind, name)]) for _, holder, name in held
         )
 
     async def vacate(self, kind: str, holder: str) -> None:

@@ -8,27 +8,29 @@ beat ourselves, sweeps, more retries than there can be.
 A worker takes from many of SAQ's queues in the order of their priority, which SAQ's own blocking
 `dequeue` of one queue cannot do: a script moves the first job there is, as `dequeue` would have.
 Who finds none waits for the bell that `submit` rings, and looks anyway after a second: for what
-was due later, or put back by a sweep.
+was due later, or put back by a sweep. SAQ's own sweep asks the silent worker first and waits for
+its word, one job after the other; and the task that listens for it can then spin without ever
+giving the event loop back (0.26.4: its pub/sub object is closed under it). So the sweep is here:
+the log fences who is silent, nobody has to be asked.
 """
 
 import contextlib
+import time
 from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.job import Job as SaqJob
 from saq.job import Status
 from saq.queue.redis import RedisQueue
 
 from tailrace.errors import QueueUnavailable
+from tailrace.log.redis_address import Address, close
 from tailrace.work.base import PRIORITIES, Job, Priority
 
 BELL_S = 1.0
 BELL_MAX = 1000  # rings that nobody heard yet; a worker that hears one looks for all there is
-ABORT_S = 0.1  # SAQ's sweep waits so long for a worker's word, one job after the other
 RETRIES = 1_000_000  # how often a job is delivered; how often it is run, the log says
 _TAKE = """
 for i = 1, #KEYS, 2 do
@@ -52,13 +54,13 @@ class SaqQueue:
     """`patience_s`: how long a worker may be silent before others take its jobs."""
 
     def __init__(self, url: str, *, patience_s: float) -> None:
-        # The store's own `prefix` keeps several Tailraces in one Redis apart; here as well.
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query))
-        self._prefix = options.pop("prefix", "tailrace")
-        url = parts._replace(query=urlencode(options)).geturl()
-        # Any: redis-py types its commands for the sync client and this one at once.
-        self._redis: Any = Redis.from_url(url)
+        # As the store reads it: with its prefix, which keeps several in one Redis apart, and by
+        # Sentinel, where it names one.
+        address = Address(url)
+        self._prefix = address.prefix
+        self._redis: Any = (
+            address.client()
+        )  # Any: redis-py types commands as sync and async at once
         self._patience_s = max(round(patience_s), 1)
         self._queues: dict[tuple[str, Priority], RedisQueue] = {}
         self._taken: dict[str, SaqJob] = {}  # by our key
@@ -76,9 +78,7 @@ class SaqQueue:
     ) -> None:
         """Close it."""
         with contextlib.suppress(RedisError, OSError):
-            for queue in self._queues.values():
-                await queue.disconnect()
-            await self._redis.aclose()
+            await close(self._redis)
 
     def _queue(self, name: str, priority: Priority) -> RedisQueue:
         found = self._queues.get((name, priority))
@@ -179,8 +179,19 @@ class SaqQueue:
     async def sweep(self) -> None:
         """Put back what nobody beats for."""
         with _translated():
-            for queue in self._queues.values():
-                await queue.sweep(lock=max(self._patience_s // 2, 1), abort=ABORT_S)
+            for queue in tuple(self._queues.values()):
+                lock = queue.namespace("sweep")
+                if await self._redis.set(lock, 1, nx=True, ex=max(self._patience_s // 2, 1)):
+                    await self._sweep(queue)
+
+    async def _sweep(self, queue: RedisQueue) -> None:
+        active = queue.namespace("active")
+        for job_id in await self._redis.lrange(active, 0, -1):
+            found = await queue.job(queue.job_key_from_id(job_id.decode()))
+            if found is None:
+                await self._redis.lrem(active, 0, job_id)
+            elif time.time() - max(found.touched, found.queued) / 1000 > self._patience_s:
+                await found.retry("its worker was silent")
 
     async def waiting(self, queue: str) -> int:
         """How many jobs wait."""

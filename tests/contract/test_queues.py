@@ -1,0 +1,90 @@
+"""SAQ against every check of a work queue, and what only it can do wrong."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from anyio.to_thread import run_sync as in_thread
+
+from tailrace.errors import QueueUnavailable
+from tailrace.testing.queues import CHECKS, QueueBench, taken
+from tailrace.work.base import Job
+from tailrace.work.saq import SaqQueue
+from tests.contract.conftest import Redis
+
+PATIENCE_S = 15
+
+
+class SaqBench:
+    """Handles on one Redis, as several processes have; `later` is SAQ's next whole second."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._handles = url, list[SaqQueue]()
+
+    async def queue(self) -> SaqQueue:
+        made = await SaqQueue(self._url, patience_s=PATIENCE_S).__aenter__()
+        self._handles.append(made)
+        return made
+
+    other = queue
+
+    def later(self) -> float:
+        return time.time() + 1
+
+    async def pass_time(self) -> None:
+        """It passes by itself: whoever takes waits for it."""
+
+    async def close(self) -> None:
+        for handle in self._handles:
+            await handle.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def bench(redis: Redis) -> AsyncIterator[SaqBench]:
+    made = SaqBench(await in_thread(redis.fresh))
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_contract(check: Callable[[QueueBench], Awaitable[None]], bench: SaqBench) -> None:
+    await check(bench)
+
+
+async def test_what_a_dead_worker_had_is_put_back(
+    bench: SaqBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, other = await bench.queue(), await bench.other()
+    await queue.submit(Job(execution_id="X1"))
+    await queue.submit(Job(execution_id="X2"))
+    dead, alive = await queue.take(["default"]), await queue.take(["default"])
+    later = time.time() + PATIENCE_S + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    await queue.beat([alive])
+    await other.waiting("default")  # it knows of this queue
+    await other.sweep()
+    assert await taken(other) == [dead.key]
+    assert await other.waiting("default") == 0
+
+
+async def test_nothing_stays_of_what_is_done(bench: SaqBench, redis: Redis) -> None:
+    queue = await bench.queue()
+    await queue.submit(Job(execution_id="X1"))
+    await queue.done(await queue.take(["default"]))
+    prefix = bench._url.partition("prefix=")[2]
+    left = await in_thread(lambda: redis.server().cli("KEYS", f"saq:job:{prefix}.*"))
+    assert left == ""
+
+
+async def test_a_server_that_is_not_there_is_said(bench: SaqBench) -> None:
+    async with SaqQueue("redis://127.0.0.1:1/0", patience_s=PATIENCE_S) as queue:
+        with pytest.raises(QueueUnavailable):
+            await queue.submit(Job(execution_id="X1"))
+
+
+async def test_a_wrong_password_is_said_without_it(redis: Redis) -> None:
+    url = (await in_thread(redis.fresh)).replace("redis://:", "redis://:wrong-")
+    async with SaqQueue(url, patience_s=PATIENCE_S) as queue:
+        with pytest.raises(QueueUnavailable) as raised:
+            await queue.waiting("default")
+    assert "wrong-" not in str(raised.value)

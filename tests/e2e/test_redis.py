@@ -1,12 +1,14 @@
 """Commands that share nothing but a Redis server."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.e2e.conftest import Shell
+from tests.e2e.conftest import Shell, stream_url
 from tests.servers import PASSWORD, RedisServer
 
 
@@ -70,3 +72,30 @@ def test_a_server_on_it_survives_its_restart_and_says_no_password(
     process.terminate()
     _, errors = process.communicate()
     assert PASSWORD not in errors
+
+
+def test_a_stream_goes_on_at_another_server(on_redis: Shell) -> None:
+    """What begins at one of two servers resumes at the other, and back, while it grows."""
+    urls = [on_redis.serve()[1] for _ in range(2)]
+    script = "mkfifo go; for n in 1 2 3 4; do echo line $n; read x < go; done"
+    writer = on_redis.start("exec", "--", "sh", "-c", script)
+    execution_id = on_redis.started_id(writer)
+    said: list[str] = []
+    ids: list[int] = []
+    for turn in range(5):
+        headers = {"Last-Event-ID": str(ids[-1])} if ids else {}
+        url = stream_url(urls[turn % 2], execution_id)
+        with httpx.stream("GET", url, headers=headers, timeout=15) as stream:
+            for text in stream.iter_lines():
+                name, _, value = text.partition(": ")
+                if name == "id":
+                    ids.append(int(value))
+                found = re.search(r'"line":"(line \d)"', text)
+                if found:
+                    said.append(found[1])
+                    break  # the line's id came before it: the next connection resumes there
+        if turn < 4:
+            (on_redis.folder / "go").write_text("on\n")
+    assert said == ["line 1", "line 2", "line 3", "line 4"]
+    assert ids == list(range(1, ids[-1] + 1))
+    assert writer.wait() == 0

@@ -18,6 +18,7 @@ from tailrace.cli.graph import draw, load_ir, report_problems
 from tailrace.cli.options import (
     DONE,
     FAILED,
+    OF_REDIS,
     Server,
     fail,
     run_async,
@@ -111,7 +112,7 @@ def cli() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Stop it after this many values.")
 @click.option("--deadline-ms", type=click.IntRange(min=1), help="Stop it after this long.")
 @_json
-@settings_options("store", "durability", "redact_keys", "redact_env")
+@settings_options("store", "durability", *OF_REDIS, "redact_keys", "redact_env")
 def run(
     target: str,
     input_: str | None,
@@ -154,7 +155,7 @@ def _input(text: str | None) -> Any:
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--name", help="What to call it in lists; by default the command's name.")
-@settings_options("store", "durability", "line_max_bytes", "redact_keys", "redact_env")
+@settings_options("store", "durability", *OF_REDIS, "line_max_bytes", "redact_keys", "redact_env")
 def exec_(command: tuple[str, ...], name: str | None, settings: Settings) -> None:
     """Run any COMMAND as an execution: its output passes through and is kept, line by line.
 
@@ -367,6 +368,7 @@ def graph(target: str, form: str | None) -> None:
     "workers_port",
     "store",
     "durability",
+    *OF_REDIS,
     "heartbeat_s",
     "lifetime_s",
     "retry_ms",
@@ -439,6 +441,7 @@ def serve(
     "queue",
     "store",
     "durability",
+    *OF_REDIS,
     "drain_s",
     "lease_s",
     "attempts_max",

@@ -23,6 +23,11 @@ from tailrace.settings import Settings, environment_name, from_environment, load
 P = ParamSpec("P")
 T = TypeVar("T")
 DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 130
+OF_REDIS = (
+    "redis_patience_s",
+    "redis_wait_replicas",
+    "redis_wait_aof",
+)  # as `durability` is SQLite's
 
 
 def settings_options(*names: str) -> Callable[[Callable[..., T]], Callable[..., T]]:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo demo-cluster test check fix bench docs clean
+.PHONY: help demo demo-cluster test check fix bench docs web clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -15,13 +15,16 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## start a server, run two flows on it, show both streams live
+web: $(READY) ## build the live page, if its sources have changed
+	@$(BIN)/python web/build.py
+
+demo: web ## start a server, run two flows on it, show both streams live
 	@$(BIN)/tailrace demo
 
 demo-cluster: $(READY) ## two servers and two workers on a Redis, some killed: nothing lost, nothing twice
 	@$(BIN)/tailrace demo --cluster
 
-test: $(READY) ## run every test; the core's statement coverage must stay at 95 % or more
+test: web ## run every test; the core's statement coverage must stay at 95 % or more
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage report --skip-covered --fail-under=95
@@ -44,4 +47,4 @@ docs: $(READY) ## write the generated documents and schemas
 	@$(BIN)/python docs/generate.py
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) .venv-bench out benchmarks/native/built dist build .coverage* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench out benchmarks/native/built dist build web/node_modules web/client/dist src/tailrace/ui .coverage* .mypy_cache .ruff_cache .hypothesis

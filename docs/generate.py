@@ -18,10 +18,10 @@ import rich_click as click
 from tailrace.cli.main import cli
 from tailrace.cli.targets import example_names, load_flow
 from tailrace.errors import all_errors
-from tailrace.events import CATALOG, SCHEMA_VERSION, Payload
+from tailrace.events import CATALOG, SCHEMA_VERSION, Event, Payload
 from tailrace.flow.build import Flow
 from tailrace.flow.ir import FlowIR
-from tailrace.lifecycle import EXECUTION, NODE
+from tailrace.lifecycle import EXECUTION, NODE, fold
 from tailrace.metrics import CATALOG as METRICS
 from tailrace.settings import Settings, environment_name
 
@@ -265,6 +265,88 @@ def dashboard() -> str:
     return str(runpy.run_path(str(ROOT / "docs/monitoring.py"))["dashboard"]())
 
 
+def _ts_type(schema: Json) -> str:
+    """A JSON Schema as a type of TypeScript."""
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(map(_ts_type, schema["anyOf"])))
+    if "$ref" in schema:
+        return {"Error": "ErrorInfo"}.get(name := str(schema["$ref"]).rpartition("/")[2], name)
+    if schema.get("type") == "array":
+        return f"Array<{_ts_type(schema.get('items', {}))}>"
+    names = {"integer": "number", "object": "Record<string, unknown>"}
+    kind = str(schema.get("type", "unknown"))
+    return names.get(kind, kind)
+
+
+def _ts_interface(name: str, schema: Json, words: str) -> list[str]:
+    required = schema.get("required", [])
+    lines = [f"/** {words} */", f"export interface {name} {{"]
+    for field, shape in schema.get("properties", {}).items():
+        lines += [f"  /** {shape['description']} */"] if "description" in shape else []
+        lines += [f"  {field}{'' if field in required else '?'}: {_ts_type(shape)};"]
+    return [*lines, "  [more: string]: unknown;", "}", ""]
+
+
+def catalog_module() -> str:
+    """web/client/src/catalog.ts: the events as types, and the tables of the life cycles."""
+    lines = [
+        "// Made by docs/generate.py from `tailrace.events` and `tailrace.lifecycle`;",
+        "// change it there.",
+        "",
+    ]
+    payloads: list[str] = []
+    shared: Json = {}
+    for payload in CATALOG.values():
+        schema = payload.model_json_schema(ref_template="{model}")
+        shared |= schema.pop("$defs", {})
+        payloads += _ts_interface(payload.__name__, schema, payload.__doc__ or "")
+    for name, schema in shared.items():
+        title = {"Error": "ErrorInfo"}.get(name, name)
+        lines += _ts_interface(title, schema, schema.get("description", ""))
+    lines += [*payloads, "/** What each type of event says. */", "export interface Payloads {"]
+    lines += [f'  "{name}": {payload.__name__};' for name, payload in CATALOG.items()]
+    lines += ["}", "", "/** A type of the catalog; yours are `custom.<name>`. */"]
+    lines += ["export type EventType = keyof Payloads;", ""]
+    for name, words, types in (
+        (
+            "TERMINAL",
+            "The types that end an execution.",
+            [n for n, p in CATALOG.items() if p.terminal],
+        ),
+        (
+            "CONTROL",
+            "The types that are of a stream: without an id, in no log.",
+            [n for n, p in CATALOG.items() if p.control],
+        ),
+    ):
+        lines += [f"/** {words} */"]
+        lines += [f"export const {name}: ReadonlySet<string> = new Set({json.dumps(types)});", ""]
+    for name, words, table in (
+        ("EXECUTION", "The life of an execution: status → event → status.", EXECUTION),
+        ("NODE", "The life of a node: status → event → status.", NODE),
+    ):
+        lines += [f"/** {words} */"]
+        lines += [
+            f"export const {name}: Record<string, Record<string, string>> = {json.dumps(table, indent=2)};",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _golden(path: Path) -> str:
+    """A recorded log (docs/golden.py), and what it folds to at each quarter of it."""
+    recorded = json.loads(path.read_text())["events"]
+    places = sorted({len(recorded) * part // 4 for part in (1, 2, 3, 4)} - {0})
+    folds = [
+        {"at": place, "state": fold(map(Event.parse, map(json.dumps, recorded[:place]))).to_dict()}
+        for place in places
+    ]
+    lines = ",\n".join(json.dumps(event, ensure_ascii=False) for event in recorded)
+    return (
+        f'{{"events":[\n{lines}\n],\n"folds":{json.dumps(folds, ensure_ascii=False, indent=1)}}}\n'
+    )
+
+
 def _json(body: Json) -> str:
     return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
@@ -287,6 +369,7 @@ def documents() -> dict[Path, Callable[[], str]]:
         ROOT / "docs/commands.md": commands_document,
         ROOT / "docs/metrics.md": metrics_document,
         ROOT / "examples/monitoring/dashboard.json": dashboard,
+        ROOT / "web/client/src/catalog.ts": catalog_module,
         ROOT / "schemas/events.schema.json": lambda: _json(event_schema()),
         ROOT / "schemas/flow-ir.schema.json": lambda: _json(
             {"$schema": "https://json-schema.org/draft/2020-12/schema"}
@@ -297,6 +380,8 @@ def documents() -> dict[Path, Callable[[], str]]:
         if not isinstance(load_flow(name), Flow):
             continue  # plain code: its graph is learned while it runs
         made[ROOT / f"schemas/examples/{name}.json"] = lambda name=name: _example(name)  # type: ignore[misc]
+    for path in sorted((ROOT / "schemas/golden").glob("*.json")):
+        made[path] = lambda path=path: _golden(path)  # type: ignore[misc]
     return made
 
 

@@ -31,7 +31,7 @@ from tailrace.errors import (
     WorkspaceNotFound,
 )
 from tailrace.flow.build import Flow
-from tailrace.http import problems
+from tailrace.http import problems, ui
 from tailrace.http.asked import IDENTITY
 from tailrace.http.origins import Origins, protected
 from tailrace.http.streams import KIND_PATHS
@@ -95,6 +95,8 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/docs"): Rule("read", "public"),
     ("GET", "/docs/oauth2-redirect"): Rule("read", "public"),
     ("GET", "/redoc"): Rule("read", "public"),
+    # The page's files are everybody's, whatever the settings: on them one says who one is.
+    **{("GET", path): Rule("read", "self") for path in ui.PATHS},
 }
 
 

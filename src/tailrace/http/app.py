@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import InvalidRequest, PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.flow.build import Flow
-from tailrace.http import executions, ingest, probe, problems, prometheus, sessions
+from tailrace.http import executions, ingest, probe, problems, prometheus, sessions, ui
 from tailrace.http.access import Gate
 from tailrace.http.bodies import head_refusal, require_json
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
@@ -69,6 +69,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
     streams = endpoints(runtime) | {WORKSPACE_STREAM: WorkspaceEndpoint(runtime)}
     for path, endpoint in streams.items():
         app.router.routes.append(Route(path, endpoint, methods=["GET"]))
+    app.router.routes.extend(ui.routes())
     for flow in runtime.flows.values():
         if isinstance(flow, Flow) and flow.ir.trigger.path is not None:
             methods = [flow.ir.trigger.method or "POST"]

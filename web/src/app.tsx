@@ -1,0 +1,93 @@
+// The shell: who is asking, the header, and which route is shown.
+//
+// The law of this file: a route's code is loaded when it is first shown. Where the server asks who
+// is there and does not know, every way leads to the login, and from it back.
+import type { Session } from "@tailrace/client";
+import { createContext, lazy, Suspense, useContext, useEffect, useState } from "react";
+import { Link, Route, Router, Switch, useLocation } from "wouter";
+import { problemFrom } from "./data/hub.ts";
+import type { Problem as What } from "./data/protocol.ts";
+import { BASE } from "./data/tab.ts";
+import { clientOf, WorkspaceContext } from "./data/use.ts";
+import { Header } from "./parts/header.tsx";
+import { Boundary } from "./parts/boundary.tsx";
+import { Empty, Refused } from "./parts/problem.tsx";
+import { useParam } from "./url.ts";
+
+const Executions = lazy(() => import("./routes/executions.tsx"));
+const Execution = lazy(() => import("./routes/execution.tsx"));
+const Login = lazy(() => import("./routes/login.tsx"));
+
+const SessionContext = createContext<Session | undefined>(undefined);
+
+/** Who is asking; undefined until that is known. */
+export function useSession(): Session | undefined {
+  return useContext(SessionContext);
+}
+
+export function App() {
+  return (
+    <Router base={`${new URL(BASE).pathname.replace(/\/$/, "")}/ui`}>
+      <Known />
+    </Router>
+  );
+}
+
+/** Asks who is there, once, and again after a login. */
+function Known() {
+  const [session, setSession] = useState<Session>();
+  const [problem, setProblem] = useState<What>();
+  const [location] = useLocation();
+  const [asked] = useParam("workspace");
+  const workspace = asked ?? firstWorkspace(session);
+  const atLogin = location === "/login";
+
+  useEffect(() => {
+    if (atLogin || session) return;
+    clientOf("default")
+      .session()
+      .then(setSession, (error: unknown) => setProblem(problemFrom(error)));
+  }, [atLogin, session]);
+
+  const signedIn = (now: Session | undefined) => {
+    setProblem(undefined);
+    setSession(now);
+  };
+  return (
+    <SessionContext.Provider value={session}>
+      <WorkspaceContext.Provider value={workspace}>
+        <Header session={session} onSignedOut={() => signedIn(undefined)} />
+        <main style={{ flex: 1, display: "flex", flexDirection: "column", minWidth: 0 }}>
+          <Boundary key={location}>
+            <Suspense fallback={null}>
+              {problem && !atLogin ? (
+                <Refused problem={problem} />
+              ) : !session && !atLogin ? null : (
+                <Switch>
+                  <Route path="/" component={Executions} />
+                  <Route path="/executions/:id">{({ id }) => <Execution id={id} key={id} />}</Route>
+                  <Route path="/login">
+                    <Login onSignedIn={signedIn} />
+                  </Route>
+                  <Route>
+                    <Empty title="There is no such page">
+                      <Link href="/" className="link">
+                        All executions
+                      </Link>
+                    </Empty>
+                  </Route>
+                </Switch>
+              )}
+            </Suspense>
+          </Boundary>
+        </main>
+      </WorkspaceContext.Provider>
+    </SessionContext.Provider>
+  );
+}
+
+/** `default`, unless one may see only others. */
+function firstWorkspace(session: Session | undefined): string {
+  const names = Object.keys(session?.workspaces ?? {});
+  return names.length === 0 || names.includes("*") || names.includes("default") ? "default" : names[0]!;
+}

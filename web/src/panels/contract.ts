@@ -1,0 +1,63 @@
+// What a panel of an execution's page is given.
+//
+// The law of this file: a panel draws a position of a log, live or not, and changes nothing but the
+// selection and its own part of the URL. It never asks the server for what the store has.
+import type { ExecutionState } from "@tailrace/client";
+import { lazy, type ComponentType } from "react";
+import type { ExecutionStore } from "../data/execution.ts";
+
+/** What is looked at more closely: a node, or one event. */
+export interface Selection {
+  node?: string | undefined;
+  event?: number | undefined;
+}
+
+/** The props of every panel. */
+export interface PanelProps {
+  /** Everything that has come so far. It moves on; `version` says when. */
+  store: ExecutionStore;
+  /** Changes whenever there is something to draw anew; for memo. */
+  version: number;
+  /** The state at `position`. */
+  state: ExecutionState;
+  /** The id of the event up to which is shown; null: live, or the end. */
+  position: number | null;
+  /** Go to a position; null: back to live. */
+  seek: (position: number | null) => void;
+  selection: Selection;
+  select: (selection: Selection) => void;
+}
+
+export type PanelId = "graph" | "waterfall" | "logs" | "text";
+
+/** A panel among the tabs of the page. */
+export interface PanelInfo {
+  id: PanelId;
+  label: string;
+  /** How much there is in it, to be said beside its name. */
+  count: (store: ExecutionStore) => number;
+  Panel: ComponentType<PanelProps>;
+}
+
+/** The panels, in the order of their tabs. Each is loaded when it is first shown. */
+export const PANELS: readonly PanelInfo[] = [
+  { id: "graph", label: "Graph", count: (store) => store.live.nodes.size, Panel: lazy(() => import("./graph.tsx")) },
+  { id: "waterfall", label: "Waterfall", count: () => 0, Panel: lazy(() => import("./waterfall.tsx")) },
+  { id: "logs", label: "Logs", count: (store) => store.lines.end, Panel: lazy(() => import("./logs.tsx")) },
+  { id: "text", label: "Output", count: () => 0, Panel: lazy(() => import("./text.tsx")) },
+];
+
+/** Beside the tabs: what is selected, more closely. */
+export const Inspector = lazy(() => import("./inspector.tsx"));
+
+/** Below everything: where in the log the page stands. */
+export const Scrubber = lazy(() => import("./scrubber.tsx"));
+
+/** A form that starts an execution. */
+export interface StartProps {
+  /** Started: its id. */
+  onStarted: (executionId: string) => void;
+  onClose: () => void;
+}
+
+export const Start = lazy(() => import("./start.tsx"));

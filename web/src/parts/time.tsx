@@ -1,0 +1,89 @@
+// Times and durations as people read them.
+//
+// The law of this file: what ticks is told by one clock for the whole page, once a second, and only
+// while the page is seen; nothing that has ended ticks.
+import { useSyncExternalStore } from "react";
+
+const listeners = new Set<() => void>();
+let timer: ReturnType<typeof setInterval> | undefined;
+let second = Date.now();
+
+function tick() {
+  if (document.visibilityState === "hidden") return;
+  second = Date.now();
+  for (const listener of listeners) listener();
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  timer ??= setInterval(tick, 1000);
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+}
+
+/** Now, to the second; draws anew when it changes. */
+export function useNow(ticking = true): number {
+  return useSyncExternalStore(ticking ? subscribe : never, now);
+}
+
+function never(): () => void {
+  return () => undefined;
+}
+
+function now(): number {
+  return second;
+}
+
+/** A duration: `340 ms`, `2.41 s`, `3 m 20 s`, `2 h 5 m`, `3 d 4 h`. */
+export function duration(ms: number): string {
+  if (ms < 0) return "0 ms";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const s = ms / 1000;
+  if (s < 10) return `${s.toFixed(2)} s`;
+  if (s < 60) return `${s.toFixed(1)} s`;
+  const whole = Math.floor(s);
+  if (whole < 3600) return `${Math.floor(whole / 60)} m ${whole % 60} s`;
+  if (whole < 86_400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} m`;
+  return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`;
+}
+
+/** The time between two moments, or since one while there is no other: then it ticks. */
+export function Duration({ from, to }: { from: string | null; to: string | null }) {
+  const at = useNow(from !== null && to === null);
+  if (from === null) return <span className="muted">–</span>;
+  const ms = (to === null ? Math.max(at, Date.now()) : Date.parse(to)) - Date.parse(from);
+  // What ticks is told in whole seconds: nobody reads hundredths that change.
+  const told = to === null ? duration(Math.max(Math.floor(ms / 1000), 0) * 1000).replace(/\.0+ s/, " s") : duration(ms);
+  return <span className="number">{told === "0 ms" && to === null ? "0 s" : told}</span>;
+}
+
+/** A moment: how long ago, and when exactly. */
+export function Ago({ at }: { at: string }) {
+  const now = useNow();
+  const date = new Date(at);
+  return (
+    <time dateTime={at} title={date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })} className="number">
+      {ago(Math.max(now, Date.now()) - date.getTime())}
+    </time>
+  );
+}
+
+function ago(ms: number): string {
+  const s = Math.floor(ms / 1000);
+  if (s < 5) return "just now";
+  if (s < 60) return `${s} s ago`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  if (s < 86_400) return `${Math.floor(s / 3600)} h ago`;
+  return `${Math.floor(s / 86_400)} d ago`;
+}
+
+/** A moment of today's clock, to the millisecond. */
+export function clock(ms: number): string {
+  const date = new Date(ms);
+  const two = (n: number) => String(n).padStart(2, "0");
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}

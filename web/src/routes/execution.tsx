@@ -1,0 +1,171 @@
+// One execution: its panels, live or at any position of its log.
+import { hasEnded, type ExecutionState } from "@tailrace/client";
+import { Suspense, useCallback, useEffect, useState } from "react";
+import { Link } from "wouter";
+import type { ExecutionStore } from "../data/execution.ts";
+import { problemFrom } from "../data/hub.ts";
+import type { Problem as What } from "../data/protocol.ts";
+import { useClient, useExecution } from "../data/use.ts";
+import { useConnectionShown } from "../parts/connection.tsx";
+import { Boundary } from "../parts/boundary.tsx";
+import { Status } from "../parts/marks.tsx";
+import { Copy, Gaps, Problem, Refused } from "../parts/problem.tsx";
+import { Duration } from "../parts/time.tsx";
+import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
+import { useParam, useSetParams, useTo } from "../url.ts";
+import css from "./execution.module.css";
+
+export default function Execution({ id }: { id: string }) {
+  const store = useExecution(id);
+  useConnectionShown(store.connection);
+  const [at, setAt] = useParam("at");
+  const [node] = useParam("node");
+  const [event] = useParam("event");
+  const setParams = useSetParams();
+  const [panelId = firstPanel(store), setPanel] = useParam("panel");
+
+  const position = numberOf(at) ?? null;
+  const seek = useCallback((to: number | null) => setAt(to === null ? undefined : String(to)), [setAt]);
+  const select = useCallback(
+    (chosen: Selection) => setParams({ node: chosen.node, event: chosen.event?.toString() }, true),
+    [setParams],
+  );
+  const state = store.at(position);
+  useEffect(() => {
+    document.title = `${state.flow || id} · Tailrace`;
+  }, [state.flow, id]);
+
+  if (store.problem && (store.count === 0 || store.problem.status === 401)) return <Refused problem={store.problem} />;
+  const props: PanelProps = {
+    store,
+    version: store.version,
+    state,
+    position,
+    seek,
+    selection: { node, event: numberOf(event) },
+    select,
+  };
+  const { Panel } = PANELS.find((panel) => panel.id === panelId) ?? PANELS[0]!;
+  return (
+    <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
+      <Top store={store} state={state} />
+      <Gaps gaps={store.gaps} />
+      <div className={css.body}>
+        <section className={css.main}>
+          <Tabs store={store} chosen={panelId} choose={(panel) => setPanel(panel, true)} />
+          <div className={css.panel} role="tabpanel" id="panel" aria-labelledby={`tab-${panelId}`} tabIndex={0}>
+            <Boundary key={panelId}>
+              <Suspense fallback={null}>
+                <Panel {...props} />
+              </Suspense>
+            </Boundary>
+          </div>
+        </section>
+        <aside className={css.aside} aria-label="Inspector" tabIndex={0}>
+          <Boundary>
+            <Suspense fallback={null}>
+              <Inspector {...props} />
+            </Suspense>
+          </Boundary>
+        </aside>
+      </div>
+      <footer className={css.foot}>
+        <Suspense fallback={null}>
+          <Scrubber {...props} />
+        </Suspense>
+      </footer>
+    </div>
+  );
+}
+
+function Top({ store, state }: { store: ExecutionStore; state: ExecutionState }) {
+  const client = useClient();
+  const to = useTo();
+  const [problem, setProblem] = useState<What>();
+  const [asked, setAsked] = useState(false);
+  const stoppable = !hasEnded(store.live) && store.live.status !== "new" && store.live.status !== "cancelling";
+  const cancel = async () => {
+    setAsked(true);
+    try {
+      await client.cancel(store.id);
+    } catch (error) {
+      setProblem(problemFrom(error));
+      setAsked(false);
+    }
+  };
+  return (
+    <header className={css.top}>
+      <nav aria-label="Where this is" className={css.crumbs}>
+        <Link href={to("/")} className="muted">
+          Executions
+        </Link>
+        <span aria-hidden className="muted">
+          /
+        </span>
+        <h1 tabIndex={-1} className="clip">
+          {state.flow || "…"}
+        </h1>
+        {state.kind && <span className="tag">{state.kind}</span>}
+      </nav>
+      <Status status={state.status} />
+      <span className={css.fact}>
+        <Duration from={state.started_at ?? state.queued_at} to={state.ended_at} />
+      </span>
+      <span className={`${css.fact} ${css.id}`}>
+        <code className="muted">{store.id}</code>
+        <Copy text={store.id} label="Copy the id" />
+      </span>
+      {stoppable && (
+        <button type="button" className="button danger" onClick={() => void cancel()} disabled={asked}>
+          Cancel
+        </button>
+      )}
+      {problem && <Problem problem={problem} />}
+    </header>
+  );
+}
+
+function Tabs({ store, chosen, choose }: { store: ExecutionStore; chosen: string; choose: (id: string) => void }) {
+  const step = (event: React.KeyboardEvent) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (by === undefined) return;
+    const now = PANELS.findIndex((panel) => panel.id === chosen);
+    const next = PANELS[(now + by + PANELS.length) % PANELS.length]!;
+    choose(next.id);
+    document.getElementById(`tab-${next.id}`)?.focus();
+  };
+  return (
+    <div className={css.tabs} role="tablist" aria-label="Panels" onKeyDown={step}>
+      {PANELS.map(({ id, label, count }) => {
+        const many = count(store);
+        return (
+          <button
+            key={id}
+            type="button"
+            role="tab"
+            id={`tab-${id}`}
+            aria-selected={id === chosen}
+            aria-controls="panel"
+            tabIndex={id === chosen ? 0 : -1}
+            onClick={() => choose(id)}
+          >
+            {label}
+            {many > 0 && <span className={`${css.count} number`}>{many.toLocaleString("en")}</span>}
+          </button>
+        );
+      })}
+    </div>
+  );
+}
+
+/** What speaks is shown speaking; a command its lines; everything else its graph. */
+function firstPanel(store: ExecutionStore): string {
+  const { kind } = store.live;
+  if (kind === "agent" || (kind === "task" && store.pieces.length > 0)) return "text";
+  return kind === "workload" ? "logs" : "graph";
+}
+
+function numberOf(text: string | undefined): number | undefined {
+  const value = text === undefined ? Number.NaN : Number(text);
+  return Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+}

@@ -1,0 +1,57 @@
+// The page's state in its URL.
+//
+// The law of this file: what a person set is in the URL, so that a link shows another the same; what
+// only moved (a slider on its way) replaces the entry, and makes no history.
+import { useCallback, useContext } from "react";
+import { useSearchParams } from "wouter";
+import { WorkspaceContext } from "./data/use.ts";
+
+/** Makes links to other places of the page: they stay in the workspace. */
+export function useTo(): (path: string) => string {
+  const workspace = useContext(WorkspaceContext);
+  return useCallback(
+    (path) => (workspace === "default" ? path : `${path}?workspace=${encodeURIComponent(workspace)}`),
+    [workspace],
+  );
+}
+
+/** One parameter; undefined takes it away. */
+export function useParam(name: string): [string | undefined, (value: string | undefined, push?: boolean) => void] {
+  const [params, setParams] = useSearchParams();
+  const set = useCallback(
+    (value: string | undefined, push = false) => {
+      setParams(
+        (before) => {
+          const next = new URLSearchParams(before);
+          if (value === undefined || value === "") next.delete(name);
+          else next.set(name, value);
+          return next;
+        },
+        { replace: !push },
+      );
+    },
+    [name, setParams],
+  );
+  return [params.get(name) ?? undefined, set];
+}
+
+/** Several parameters at once. */
+export function useSetParams(): (changes: Record<string, string | undefined>, push?: boolean) => void {
+  const [, setParams] = useSearchParams();
+  return useCallback(
+    (changes, push = false) => {
+      setParams(
+        (before) => {
+          const next = new URLSearchParams(before);
+          for (const [name, value] of Object.entries(changes)) {
+            if (value === undefined) next.delete(name);
+            else next.set(name, value);
+          }
+          return next;
+        },
+        { replace: !push },
+      );
+    },
+    [setParams],
+  );
+}

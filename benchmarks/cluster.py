@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from benchmarks.scenarios import Bench
 
 MEASURED = HERE / "scale.json"
-RATES = (20, 100, 1_000, 5_000, 20_000)
+RATES = (100, 1_000, 5_000, 20_000)
 WATCHERS = 1_000
 APPEND_S = 1.5
 MOST_ROUNDS = 2  # of a minute each
@@ -128,7 +128,7 @@ def at(server: Server, path: str) -> str:
 
 def appends(store: str, servers: int, writers: int) -> tuple[float, float]:
     """Events a second, by so many writers in each of so many processes; CPU µs for each."""
-    at = time.monotonic() + 2.0  # by then all have started
+    at = time.monotonic() + 1.5  # by then all have started
     command = ["taskset", "-c", EVERY_CPU, sys.executable, str(HERE / "append.py"), str(writers)]
     command += ["1", "os", "--store", store, "--seconds", str(APPEND_S), "--at", str(at)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(servers)]
@@ -185,21 +185,22 @@ def _setup(bench: "Bench", store: str, servers: int, server: Redis | None) -> Js
         if server:
             row |= {
                 "redis_append_us": took["cpu_s"] / (row["append_64"] * APPEND_S) * 1e6,
+                "redis_event_bytes": took["memory"] / (row["append_64"] * APPEND_S),
                 "redis_cores": took["cpu_s"] / APPEND_S,
                 "redis_in_mb_s": took["in"] / APPEND_S / 1e6,
             }
         servers_ = stack.enter_context(serving(url(), servers))
         load = stack.enter_context(LoadGenerator())
         load.connect(servers_, WATCHERS)
+        with watched(server) as took:  # first: what a saturated server has left comes after
+            calm = step(servers_, load, 50, 2.0, WATCHERS)
+        row |= {"calm_p99_ms": calm.p99_ms, "calm_cpu_us": calm.cpu_us}
+        if server:
+            row["redis_out_bytes_event"] = took["out"] / calm.produced
         steps = ladder(servers_, load, RATES, 1.0, WATCHERS, bench.say)
         best = saturation(steps)
         bench.keep("cluster", steps, WATCHERS)
         row |= {"deliveries_per_s": best.per_s, "lost": best.lost, "disordered": best.disordered}
-        with watched(server) as took:
-            calm = step(servers_, load, 50, 3.0, WATCHERS)
-        row |= {"calm_p99_ms": calm.p99_ms, "calm_cpu_us": calm.cpu_us}
-        if server:
-            row["redis_out_bytes_event"] = took["out"] / calm.produced
     bench.say(f"  {store} × {servers}: " + ", ".join(f"{k} {v:,.2f}" for k, v in row.items()))
     return row
 
@@ -212,7 +213,28 @@ def _middle(rounds: Sequence[Json]) -> Json:
 
 # --- what sizing needs ------------------------------------------------------------------------
 
-EXECUTIONS, RATE, STREAMS, SECONDS = 300, 6_000.0, 2_000, 3.0  # a rate that is work, not load
+EXECUTIONS, RATE, BUSY_RATE, STREAMS, SECONDS = 300, 2_000.0, 6_000.0, 2_000, 3.0
+HANDLES = 8  # that are told of each event: what Redis takes to tell one is too little to measure
+
+
+@contextmanager
+def listening(store: str, executions: Sequence[str]) -> Iterator[None]:
+    """HANDLES of a store that watch executions, in a process of their own."""
+    command = [sys.executable, str(HERE / "listen.py"), store, str(HANDLES), *executions]
+    process = subprocess.Popen(
+        ["taskset", "-c", EVERY_CPU, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        if process.stdout.readline() != "ready\n":
+            raise Unavailable("benchmarks/listen.py could not listen")
+        time.sleep(1.0)  # until all have subscribed
+        yield
+    finally:
+        process.communicate()  # its input ends, and so does it
 
 
 def inputs(bench: "Bench", server: Redis, busy: Json) -> Json:
@@ -221,18 +243,24 @@ def inputs(bench: "Bench", server: Redis, busy: Json) -> Json:
     What an append costs is taken from the busy setup: less busy, each costs more, which is no
     matter for what can be carried.
     """
-    found: dict[str, float] = {}
-    with serving(server.url, 2, EXECUTIONS) as both, LoadGenerator() as load:
-        paths = [at(both.members[1], path) for path in both.members[0].paths]
+    found: dict[str, float] = {
+        "append_us": busy["append_cpu_us"],
+        "redis_append_us": busy["redis_append_us"],
+        "redis_event_bytes": busy["redis_event_bytes"],
+    }
+    store = server.url
+    with serving(store, 2, EXECUTIONS) as both, LoadGenerator() as load:
+        own = both.members[0].paths
         step(both, load, RATE, 1.0, 0)  # warm: a stream's first node is made
         alone = _costs(server, both, load, RATE, 0)
+        with listening(store, [path.split("/")[-2] for path in own]):
+            told = _costs(server, both, load, RATE, 0)
+        found["redis_in_bytes"] = alone["in"]
+        found["redis_tell_us"] = (told["redis_us"] - alone["redis_us"]) / HANDLES
+        found["redis_out_bytes"] = (told["out"] - alone["out"]) / HANDLES
+        paths = [at(both.members[1], path) for path in own]
         _connected(both, load, paths, EXECUTIONS, found, "watched_execution")
-        told = _costs(server, both, load, RATE, 1)
-    found["append_us"], found["redis_append_us"] = busy["append_cpu_us"], busy["redis_append_us"]
-    found["redis_in_bytes"], found["redis_event_bytes"] = alone["in"], alone["memory"]
-    found["read_and_deliver_us"] = told["second_us"]
-    found["redis_tell_us"] = max(told["redis_us"] - alone["redis_us"], 0.0)
-    found["redis_out_bytes"] = max(told["out"] - alone["out"], 0.0)
+        found["read_and_deliver_us"] = _costs(server, both, load, BUSY_RATE, 1)["second_us"]
     with serving(server.url, 2, 1, "--heartbeat", "2") as both, LoadGenerator() as load:
         second = both.members[1]
         found["process_bytes"] = second.rss_bytes()

@@ -13,7 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 SOURCE = read_measured()
-COSTS = costs(SOURCE)
+# Of one machine, one day: what gives way first must not change with the next measurement.
+COSTS = {
+    "event_bytes": 200.0,
+    "append_us": 29.25,
+    "deliver_us": 8.31,
+    "heartbeat_us": 15.0,
+    "process_bytes": 74731520.0,
+    "read_us": 20.59,
+    "redis_append_us": 21.76,
+    "redis_event_bytes": 221.68,
+    "redis_in_bytes": 630.6,
+    "redis_out_bytes": 280.03,
+    "redis_tell_us": 3.86,
+    "stream_bytes": 2705.41,
+    "stream_connect_us": 315.0,
+    "watched_execution_bytes": 21189.97,
+    "watched_execution_connect_us": 466.67,
+    "wire_bytes": 214.59,
+}
 DEFAULT: dict[str, Any] = {name: default for name, (_, default) in DEFAULTS.items()}
 USUAL = Wanted(**DEFAULT)
 
@@ -60,7 +78,7 @@ def test_an_execution_is_read_at_most_once_by_a_process_and_by_a_watcher(
     ("changed", "named"),
     [
         ({"watchers": 50_000, "executions": 5, "events_per_s": 20, "servers": 1}, "server CPU"),
-        ({"executions": 500_000, "watchers": 1_000}, "redis CPU"),
+        ({"executions": 50_000, "redis_memory_gb": 1000.0}, "redis CPU"),
         ({"retention_s": 864_000.0}, "redis memory"),
         ({"event_bytes": 60_000, "executions": 100, "servers": 1}, "server network out"),
         ({"watchers": 10_000_000, "events_per_s": 0.0001, "servers": 2}, "server memory"),
@@ -73,8 +91,9 @@ def test_what_gives_way_first_is_named(changed: dict[str, Any], named: str) -> N
 def test_a_measured_file_says_where_and_when_and_has_every_cost() -> None:
     assert SOURCE["machine"]
     assert SOURCE["date"]
-    assert all(value >= 0 for value in COSTS.values())
-    assert min(COSTS["deliver_us"], COSTS["redis_append_us"], COSTS["stream_bytes"]) > 0
+    found = costs(SOURCE)
+    assert set(found) == set(COSTS)
+    assert min(found.values()) > 0
 
 
 def test_the_command_prints_a_table_and_json() -> None:

@@ -94,10 +94,8 @@ class Child:
 
     def listen(self, settings: Settings) -> list[socket.socket]:
         """Take the ports. Raises AddressUnavailable."""
-        found = [_bound(settings, self.port, shared=True)]
-        if self.own_port:
-            found.append(_bound(settings, self.own_port))
-        return found
+        own = [_bound(settings, self.own_port)] if self.own_port else []  # first: it may be in use
+        return [_bound(settings, self.port, shared=True), *own]
 
     def listens(self, end: Callable[[], None]) -> None:
         """Tell the parent so; `end` is called when the parent is gone."""

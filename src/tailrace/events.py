@@ -323,7 +323,8 @@ class StreamClosing(Payload, type="stream.closing", control=True):
     """The server is about to end this stream; the execution goes on."""
 
     reason: str = Field(
-        description="`lifetime`, `shutdown`, or of the credential: `expired` or `revoked`."
+        description="`lifetime`, `shutdown`, `lost` (a gap follows when you resume), or of the "
+        "credential: `expired` or `revoked`."
     )
     retry_ms: int = Field(description="Reconnect after about this long.")
 

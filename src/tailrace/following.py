@@ -60,7 +60,7 @@ class _Events:
         """Whether a watch has to end. Raises ShuttingDown."""
         if signal is Signal.CLOSING:
             raise ShuttingDown
-        self._lost = signal is Signal.EXPIRED
+        self._lost = signal is Signal.LOST
         return self._lost
 
     def _chosen(self, batch: Batch) -> Sequence[Record]:

@@ -170,11 +170,12 @@ class Signal(IntEnum):
 
     DATA = 0  # there is something to read
     IDLE = 1  # nothing for a heartbeat's time
-    EXPIRED = 2  # the stream has lived long enough, or what it gave is not in the log any more
-    CLOSING = 3  # the server is shutting down
-    LAPSED = 4  # the time of the credential it was opened with is over
-    REVOKED = 5  # that credential is no longer good
-    GONE = 6  # the other side left
+    EXPIRED = 2  # the stream has lived long enough
+    LOST = 3  # what it gave is not in the log any more
+    CLOSING = 4  # the server is shutting down
+    LAPSED = 5  # the time of the credential it was opened with is over
+    REVOKED = 6  # that credential is no longer good
+    GONE = 7  # the other side left
 
     @property
     def reason(self) -> str:
@@ -245,7 +246,7 @@ class Tail:
         self._hub.drop(self)
         self.head = 0  # what the log has now does not follow what they have
         for watcher in tuple(self.watchers):
-            watcher.wake(Signal.EXPIRED)
+            watcher.wake(Signal.LOST)
 
     def _keep(self, records: Sequence[Record], before: int) -> int:
         """Hold what was appended for those who are behind; returns its size."""

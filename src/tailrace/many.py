@@ -233,7 +233,7 @@ class ManyWatcher:
         if signal is Signal.DATA:
             self._fresh[number] = None
             self._woken.set()
-        elif signal is Signal.EXPIRED:  # none has a lifetime of its own: its log was lost
+        elif signal is Signal.LOST:
             self.wake(signal)
 
     def wake(self, signal: Signal) -> None:

@@ -23,6 +23,7 @@ LOG_TYPES = (LINE, "log.sealed")
 # Why a stream that did not come to its end was closed.
 _REASONS = {
     Signal.EXPIRED: "lifetime",
+    Signal.LOST: "lost",
     Signal.CLOSING: "shutdown",
     Signal.LAPSED: "expired",
     Signal.REVOKED: "revoked",

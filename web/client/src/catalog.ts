@@ -324,7 +324,7 @@ export interface StreamOpen {
 
 /** The server is about to end this stream; the execution goes on. */
 export interface StreamClosing {
-  /** `lifetime`, `shutdown`, or of the credential: `expired` or `revoked`. */
+  /** `lifetime`, `shutdown`, `lost` (a gap follows when you resume), or of the credential: `expired` or `revoked`. */
   reason: string;
   /** Reconnect after about this long. */
   retry_ms: number;

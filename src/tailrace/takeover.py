@@ -5,14 +5,16 @@ when it was written, and only for the very graph that wrote it. Everything else 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from tailrace.clock import Clock, moment_of
+from tailrace.errors import PayloadNotFound
 from tailrace.events import OutputSummary
 from tailrace.flow.build import Flow
 from tailrace.flow.graph import Call
@@ -57,9 +59,11 @@ async def _outputs(log: EventLog, state: ExecutionState, flow: Flow[Any]) -> Out
         node = state.nodes.get(call.id)
         if node is None or node.status != "completed" or call.streaming:
             continue
-        text = await _text(log, state.id, node)
-        if text is not None:
-            outputs[call.id] = adapter(call).validate_json(text)
+        # What does not come back, after all, is made again.
+        with suppress(PayloadNotFound, ValidationError):
+            text = await _text(log, state.id, node)
+            if text is not None:
+                outputs[call.id] = adapter(call).validate_json(text)
     for call in flow.calls:
         consumers = {edge.to for edge in flow.ir.edges if edge.from_ == call.id}
         node = state.nodes.get(call.id)

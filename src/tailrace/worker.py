@@ -118,12 +118,16 @@ class Worker:
         except (TooManyExecutions, FlowNotFound, StoreError) as error:
             _logger.warning("execution %s goes back: %s", job.execution_id, error)
             settle = partial(self._queue.give_back, delay_s=BACK_S)
+        except Exception:
+            # What nobody thought of: one execution must not take down the others of this worker.
+            _logger.exception("execution %s goes back", job.execution_id)
+            settle = partial(self._queue.give_back, delay_s=BACK_S)
         finally:
             with anyio.CancelScope(shield=True):
                 # What cannot be told now, the queue finds by its sweep, and the log by the lease.
                 with suppress(QueueUnavailable):
                     await settle(job)
-            del self._taken[job.key]
+            self._taken.pop(job.key, None)  # a queue may bring it a second time meanwhile
             self._slots.release()
 
     # --- one attempt --------------------------------------------------------------------------

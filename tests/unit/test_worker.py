@@ -443,6 +443,34 @@ async def test_an_agent_begins_anew(house: House) -> None:
         assert pieces[-2:] == [(2, "hello "), (2, "world")]
 
 
+async def test_a_job_that_comes_twice_runs_once(house: House) -> None:
+    async with house.process() as server, house.worker() as worker:
+        run = await server.start("chain")
+        await settle(100)
+        await house.queue.give_back(Job(execution_id=run.id), 0)  # as a sweep does that errs
+        await settle(100)
+        house.gate.set()
+        assert await run == 3
+        await settle(100)
+        assert house.ran == ["first", "second", "third"]
+        again = await server.start("chain")
+        assert await again == 3
+        assert worker._taken == {}
+
+
+async def test_one_that_cannot_even_begin_does_not_take_down_the_worker(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.gate.set()
+    async with house.process() as server, house.worker() as worker:
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "_begun", None)
+            run = await server.start("chain")
+            await settle(100)
+        await house.clock.advance(6)
+        assert await run == 3
+
+
 async def test_a_worker_needs_a_queue(clock: FakeClock) -> None:
     async with Runtime(Settings(store="memory:"), clock=clock) as runtime:
         with pytest.raises(errors.InvalidSetting, match="a worker needs one"):

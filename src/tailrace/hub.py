@@ -391,6 +391,11 @@ class Watcher:
         return await self.fetch() if batch is None else batch
 
     @property
+    def behind(self) -> bool:
+        """Whether there is more to read already: it replays, page by page."""
+        return self.position < self._tail.head
+
+    @property
     def barred(self) -> Signal | None:
         """Why it may not even read what there is, if so."""
         return barred(self._final)

@@ -70,6 +70,7 @@ class ManyWatcher:
         self._hub, self._workspace, self._begin = hub, workspace, begin
         self._watchers: dict[int, Watcher] = {}
         self._fresh: dict[int, None] = {}  # those with something to read, in turn
+        self._left, self._replays = 0, False  # of this round: still to be read; one has more
         self._coming: list[Entry] = []  # new logs that were told of and are not open yet
         self._gaps: list[tuple[str, StreamGap]] = []  # to be said: of which log, and what
         self._upto = self._top = 0
@@ -98,6 +99,11 @@ class ManyWatcher:
     def reading(self) -> bool:
         """Whether one of them has events for it now."""
         return any(w.position < w.opening.entry.head for w in self._watchers.values())
+
+    @property
+    def round_over(self) -> bool:
+        """Whether all that had something were read, and none of them has more already."""
+        return self._left == 0 and not self._replays
 
     @property
     def over(self) -> bool:
@@ -253,10 +259,14 @@ class ManyWatcher:
         """What one of the logs has, each in its turn; None if none has anything now."""
         await self._open_new()
         while self._fresh:
+            if self._left == 0:
+                self._left, self._replays = len(self._fresh), False
             number = next(iter(self._fresh))
             del self._fresh[number]
+            self._left -= 1
             watcher = self._watchers[number]
             batch = await watcher.read()
+            self._replays = self._replays or watcher.behind
             if batch.gap is not None:
                 self._gaps.append((watcher.opening.entry.execution_id, batch.gap))
             if not batch.records:
@@ -273,6 +283,7 @@ class ManyWatcher:
             if batch.ended:
                 self._drop(number)
             return piece
+        self._left = 0
         return None
 
     def gaps(self) -> list[tuple[str, StreamGap]]:

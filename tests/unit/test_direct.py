@@ -52,14 +52,38 @@ class Socket(asyncio.Transport):
         return [int(number) for number in re.findall(rb"^id: (\d+)$", self.written, re.MULTILINE)]
 
 
-async def stream(hub: Hub, after: int = 0, *, follow: bool = True) -> tuple[Direct, Socket]:
+async def stream(
+    hub: Hub, after: int = 0, *, follow: bool = True, batch_s: float = 0
+) -> tuple[Direct, Socket]:
     runtime = Runtime(Settings(store="memory:"), log=hub.log, clock=hub.clock)
     words = Words(runtime, EVENTS, "X1")
     watcher = await hub.open("X1", Position(after) if after else None)
-    made, socket = Direct(hub, watcher, words, follow=follow), Socket()
+    made, socket = Direct(hub, watcher, words, follow=follow, batch_s=batch_s), Socket()
     made.connections = {made}
     made.begin(socket)
     return made, socket
+
+
+async def test_a_replay_is_not_paced_and_what_comes_is() -> None:
+    clock = FakeClock()
+    async with MemoryLog() as log, anyio.create_task_group() as tasks:
+        hub = Hub(log, clock, page=5, ring=4)
+        tasks.start_soon(hub.run)
+        await settle()
+        await begin(log)
+        await log.append("X1", [line(n) for n in range(22)])
+        _, socket = await stream(hub, batch_s=60)
+        await settle(100)
+        assert socket.ids() == list(range(1, 24))
+        await log.append("X1", [line("one")])
+        await settle(50)
+        await log.append("X1", [line("two")])
+        await settle(50)
+        assert socket.ids()[-1] < 25  # it waits for company
+        await clock.advance(61)
+        await settle(50)
+        assert socket.ids() == list(range(1, 26))
+        tasks.cancel_scope.cancel()
 
 
 STEP = st.one_of(

@@ -92,7 +92,7 @@ class Direct(asyncio.Protocol):
         self._send(self._chunk(batch))
         if batch.ended:
             self._end(batch.ending)
-        elif self._batch_s:
+        elif self._batch_s and not self._watcher.behind:  # a replay is not paced
             self._wait(self._gather)
 
     def _wait(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -227,6 +227,7 @@ async def _deliver(
         if (why := watcher.barred) is not None:
             return words.closing(why)
         batch = await watcher.read()
+        behind = watcher.behind
         if batch.gap:
             await write(send, words.control(batch.gap))
         if batch.records:
@@ -235,7 +236,8 @@ async def _deliver(
             watcher.ending = batch.ending
             return b""
         if batch.records:
-            await pace()
+            if not behind:  # a replay is not paced
+                await pace()
             continue
         if not follow:
             watcher.ending = "caught_up"

@@ -106,8 +106,9 @@ class _Stream:
                 await write(self.send, self.words.control(gap, execution_id))
             if piece is not None:
                 await write(self.send, self._frames(piece))
-                clock = self.words.runtime.clock
-                await gather(clock, self.watcher.stopped, self.ask.batch_s)
+                if self.watcher.round_over:
+                    clock = self.words.runtime.clock
+                    await gather(clock, self.watcher.stopped, self.ask.batch_s)
                 continue
             if self.watcher.over or (self.watcher.caught_up and not self.ask.follow):
                 self.watcher.ending = "ended" if self.watcher.over else "caught_up"

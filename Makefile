@@ -24,9 +24,14 @@ demo: web ## start a server, run two flows on it, show both streams live
 demo-cluster: $(READY) ## two servers and two workers on a Redis, some killed: nothing lost, nothing twice
 	@$(BIN)/tailrace demo --cluster
 
+# Two halves at once, for two cores: real processes and browsers mostly wait for each other.
 test: web ## run every test; the core's statement coverage must stay at 95 % or more
-	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@mkdir -p out && $(BIN)/coverage erase
+	@$(BIN)/python -m pytest tests/e2e tests/web >out/processes.log 2>&1 & beside=$$!; \
+	trap 'kill $$beside 2>/dev/null' INT TERM; \
+	echo "Beside these run tests/e2e and tests/web; what they say comes after (out/processes.log)."; \
+	$(BIN)/coverage run -m pytest --ignore tests/e2e --ignore tests/web; first=$$?; \
+	wait $$beside; second=$$?; cat out/processes.log; test $$first = 0 -a $$second = 0
 	@$(BIN)/coverage report --skip-covered --fail-under=95
 
 check: $(READY) ## lint, format, types, and generated documents

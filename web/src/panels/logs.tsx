@@ -7,6 +7,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useSearch } from "wouter";
 import { useParam, useSetParams } from "../url.ts";
 import type { PanelProps } from "./contract.ts";
+import { useStored } from "./follow.ts";
 import { Announcer } from "./logs/announce.tsx";
 import { filterOf } from "./logs/choice.ts";
 import { Ending, Hidden, Jump, Nothing, Trimmed } from "./logs/edges.tsx";
@@ -18,7 +19,7 @@ import { BLOCK, Block } from "./logs/rows.tsx";
 import { textOf } from "./logs/save.ts";
 import { Toolbar } from "./logs/toolbar.tsx";
 import { timesOf, TIMES } from "./logs/times.ts";
-import { useScan, useStored } from "./logs/use.ts";
+import { useScan } from "./logs/scan.ts";
 import { Finder, LogView, nextHit, patternOf } from "./logs/view.ts";
 
 const NO_ROWS: ReadonlySet<number> = new Set();

@@ -5,7 +5,7 @@
 import { useVirtualizer, defaultRangeExtractor, type Virtualizer } from "@tanstack/react-virtual";
 import { useCallback, useLayoutEffect, useRef, type RefObject } from "react";
 import { BLOCK, ROW_PX } from "./rows.tsx";
-import { useFollow, type Following } from "./use.ts";
+import { useFollow, type Following } from "../follow.ts";
 import type { LogView } from "./view.ts";
 
 export type Align = "center" | "nearest";

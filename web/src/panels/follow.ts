@@ -1,36 +1,10 @@
-// Hooks of the panels that show what comes: scanning, and sticking to the end.
+// Hooks of the panels that show what comes: sticking to the end, and a person's settings.
 //
 // The law of this file: whoever reads is not moved. The end is followed while one stands at it;
 // going up stops that, at once; going back to the end begins it again.
-import { useCallback, useEffect, useLayoutEffect, useReducer, useRef, useState, type RefObject } from "react";
-import type { Scanner } from "./view.ts";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState, type RefObject } from "react";
 
-/** How long a scanner may work before the page gets its turn. */
-const SLICE_MS = 8;
 const AT_END_PX = 6;
-
-/** Let scanners look at what has come, a slice at a time; draws anew when they found something. */
-export function useScan(scanners: ReadonlyArray<Scanner | undefined>, version: number): void {
-  const [, draw] = useReducer((times: number) => times + 1, 0);
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const step = () => {
-      const before = sum(scanners);
-      const deadline = performance.now() + SLICE_MS;
-      let more = false;
-      for (const scanner of scanners) more = (scanner?.advance(deadline) ?? false) || more;
-      if (sum(scanners) !== before) draw();
-      if (more) timer = setTimeout(step, 0);
-    };
-    step();
-    return () => clearTimeout(timer);
-    // eslint-disable-next-line react-hooks/exhaustive-deps -- the scanners, one by one
-  }, [...scanners, version]);
-}
-
-function sum(scanners: ReadonlyArray<Scanner | undefined>): number {
-  return scanners.reduce((total, scanner) => total + (scanner?.progress ?? 0), 0);
-}
 
 export interface Following {
   following: boolean;

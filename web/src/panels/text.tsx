@@ -4,7 +4,7 @@
 // is not drawn again. Markdown is a way to look at a text, and a switch; its reader is loaded when
 // it is first wanted.
 import { hasEnded, type ExecutionState, type OutputSummary } from "@tailrace/client";
-import { lazy, memo, Suspense, useMemo, useRef, useState } from "react";
+import { lazy, memo, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import type { ExecutionStore } from "../data/execution.ts";
 import { Mark, wordOf } from "../parts/marks.tsx";
 import { Copy, Empty } from "../parts/problem.tsx";
@@ -27,7 +27,17 @@ export default function Text({ store, state, position }: PanelProps) {
   const [markdown, setMarkdown] = useStored("text.markdown", true);
   const scroller = useRef<HTMLDivElement>(null);
   const over = hasEnded(state);
-  const { following, follow } = useFollow(scroller, !over);
+  const { following, follow } = useFollow(scroller, false);
+  const spoken = speech.sections.length > 0;
+  // What is said is followed; what had ended before one came is read from its beginning, and values
+  // have their newest on top.
+  const { phase } = store.connection;
+  const begun = useRef(false);
+  useEffect(() => {
+    if (begun.current || !spoken || phase === "connecting" || phase === "catching-up") return;
+    begun.current = true;
+    if (!over) follow(true);
+  }, [spoken, over, phase, follow]);
   const items = position === null ? store.items : store.items.filter((item) => item.id! <= position);
   const { sections } = speech;
   const empty = sections.length === 0 && items.length === 0 && !over;
@@ -44,10 +54,12 @@ export default function Text({ store, state, position }: PanelProps) {
             <CopyText speech={speech} />
           </>
         )}
-        <button type="button" className={`button ${css.toggle}`} aria-pressed={following} onClick={() => follow(!following)}>
-          <span className={css.dot} aria-hidden />
-          Follow
-        </button>
+        {spoken && (
+          <button type="button" className={`button ${css.toggle}`} aria-pressed={following} onClick={() => follow(!following)}>
+            <span className={css.dot} aria-hidden />
+            Follow
+          </button>
+        )}
       </div>
       <div className={css.room}>
         <div ref={scroller} className={css.scroller} role="region" aria-label="Output" tabIndex={0}>
@@ -73,7 +85,7 @@ export default function Text({ store, state, position }: PanelProps) {
             </div>
           )}
         </div>
-        {!following && !over && !empty && (
+        {!following && !over && spoken && (
           <button type="button" className={`button ${css.jump}`} onClick={() => follow(true)}>
             Jump to latest
           </button>
@@ -100,6 +112,7 @@ const SectionView = memo(function SectionView({ section, named, flow, markdown, 
   const [most, setMost] = useState(DRAWN_CHARS);
   const name = node ?? flow;
   const first = firstDrawn(parts, most);
+  if (over && parts.length === 0 && !broken) return null; // it made the output, which stands below
   return (
     <section className={css.section} aria-label={`${name}${attempt > 1 ? `, attempt ${attempt}` : ""}`} data-superseded={superseded || undefined} data-speaker={node ?? ""}>
       {named && (

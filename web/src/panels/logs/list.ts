@@ -3,7 +3,7 @@
 // The law of this file: the scroller is as high as all its lines, of which a few blocks are drawn.
 // Somewhere to go to is remembered until the line is there, and gone to once.
 import { useVirtualizer, defaultRangeExtractor, type Virtualizer } from "@tanstack/react-virtual";
-import { useCallback, useLayoutEffect, useRef, type RefObject } from "react";
+import { useCallback, useLayoutEffect, useReducer, useRef, type RefObject } from "react";
 import { BLOCK, ROW_PX } from "./rows.tsx";
 import { useFollow, type Following } from "../follow.ts";
 import type { LogView } from "./view.ts";
@@ -71,8 +71,10 @@ export function useList({ scroller, view, low, high, wrap, arrived, initially }:
   }, [view, low, following, scroller]);
 
   const target = useRef<{ index: number; align: Align; tries: number }>(undefined);
+  const [, draw] = useReducer((times: number) => times + 1, 0);
   const goTo = useCallback((index: number, align: Align = "center") => {
     target.current = { index, align, tries: 0 };
+    draw();
   }, []);
   useLayoutEffect(() => {
     const element = scroller.current;
@@ -90,6 +92,7 @@ export function useList({ scroller, view, low, high, wrap, arrived, initially }:
     if (drawn) drawn.scrollIntoView({ block: going.align });
     else blocks.scrollToIndex(Math.floor(row / BLOCK) - base, { align: "center" });
     if (drawn || going.tries++ > 5) target.current = undefined;
+    else requestAnimationFrame(draw); // it is drawn where it was thought to be; look again
   });
 
   const seen = useCallback((): [number, number] => {

@@ -130,6 +130,7 @@ function Search({ box, hits, nth, searching, go }: Props["find"]) {
   const told = nth > 0 ? `${nth.toLocaleString("en")} of ${count}` : `${count} ${hits === 1 ? "match" : "matches"}`;
   return (
     <div className={css.search} role="search">
+      <div className={css.field}>
       <svg viewBox="0 0 14 14" width="13" height="13" aria-hidden className={css.glass} fill="none" stroke="currentColor" strokeWidth="1.5" strokeLinecap="round">
         <circle cx="6" cy="6" r="4" />
         <path d="M9 9l3.5 3.5" />
@@ -148,11 +149,14 @@ function Search({ box, hits, nth, searching, go }: Props["find"]) {
         autoComplete="off"
       />
       {search && (
+        <output className={`${css.hits} number`} data-testid="log-hits" data-searching={searching}>
+          {told}
+          {searching && " …"}
+        </output>
+      )}
+      </div>
+      {search && (
         <>
-          <output className={`${css.hits} number`} data-testid="log-hits" data-searching={searching}>
-            {told}
-            {searching && " …"}
-          </output>
           <button type="button" className="button bare" aria-label="Match before" disabled={hits === 0} onClick={() => go(-1)}>
             <Arrow d="M2.5 7.5L6 4l3.5 3.5" />
           </button>

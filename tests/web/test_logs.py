@@ -1,6 +1,9 @@
 """The logs, as a person reads them: followed, searched, filtered, linked to, copied, kept."""
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +11,7 @@ import httpx
 import pytest
 
 from tests.web.conftest import Server, Shot
+from tests.web.test_accessibility import in_every_way
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -18,6 +22,7 @@ from playwright.sync_api import expect  # noqa: E402
 pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
 expect.set_options(timeout=15_000)
 
+ROW_PX = 16
 LOUD = str(Path(__file__).with_name("loud.py"))
 # From the first second on, what takes the page longer than 50 ms, and how much memory it has.
 OBSERVED = """
@@ -26,6 +31,16 @@ OBSERVED = """
       for (const one of list.getEntries()) if (one.startTime > 1000) longTasks.push(one.duration);
     }).observe({type: "longtask"});
 """
+
+
+def heap_mb(page: "Page") -> float:
+    """What the page's scripts hold, after the garbage was collected."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+    devtools.send("HeapProfiler.collectGarbage")
+    metrics = devtools.send("Performance.getMetrics")["metrics"]
+    devtools.detach()
+    return float(next(m["value"] for m in metrics if m["name"] == "JSHeapUsedSize")) / 1e6
 
 
 def line(log: "Locator", number: int) -> "Locator":
@@ -149,7 +164,7 @@ def test_everything_is_on_keys(server: Server, page: "Page", shot: Shot) -> None
     expect(log).to_have_attribute("data-wrap", "true")
     wrapped = line(log, 203).bounding_box()
     assert narrow is not None and wrapped is not None
-    assert wrapped["height"] > 17 == narrow["height"]
+    assert wrapped["height"] > ROW_PX == narrow["height"]
     assert wrapped["width"] < narrow["width"]
     shot("logs-wrap")
     page.keyboard.press("End")
@@ -221,16 +236,8 @@ def test_a_flood_of_100_000_lines_is_read_without_a_long_task(
     execution = server.start("flood")
     page.goto(server.page(f"executions/{execution}?panel=logs"))
     log = page.get_by_role("log")
-    devtools = page.context.new_cdp_session(page)
-
-    def heap_mb() -> float:
-        devtools.send("HeapProfiler.collectGarbage")
-        metrics = devtools.send("Performance.getMetrics")["metrics"]
-        return next(m["value"] for m in metrics if m["name"] == "JSHeapUsedSize") / 1e6
-
-    devtools.send("Performance.enable")
     expect(log).to_have_attribute("data-rows", re.compile(r"\d{4,}"))
-    before = heap_mb()
+    before = heap_mb(page)
     # Reading back while it goes on: what is seen stays, and what comes is counted.
     log.hover()
     page.mouse.wheel(0, -2000)
@@ -246,8 +253,89 @@ def test_a_flood_of_100_000_lines_is_read_without_a_long_task(
     expect(log).to_have_attribute("data-rows", "100000", timeout=40_000)
     expect(line(log, 100_000)).to_be_in_viewport()
     tasks = page.evaluate("longTasks")
-    grown = heap_mb() - before
+    grown = heap_mb(page) - before
     print(f"longest task {max(tasks, default=0):.0f} ms of {len(tasks)}, heap +{grown:.0f} MB")
     assert max(tasks, default=0) <= 200, tasks
     # A line is its text (here 53 bytes), 20 bytes of numbers, and its head as a string: 100 bytes.
     assert grown < 30
+
+
+def filled(server: Server, lines: int, trimmed: int = 0) -> str:
+    """An execution of so many lines, in the store that is served next."""
+    file = str(server.shell.folder / "log.db")
+    command = [sys.executable, "-m", "tests.web.filled", file, str(lines), str(trimmed)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_what_is_missing_is_said_and_so_is_the_end(
+    server: Server, page: "Page", shot: Shot
+) -> None:
+    execution = filled(server, 3000, trimmed=1000)
+    server.begin()
+    page.goto(server.page(f"executions/{execution}?panel=logs"))
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("stdout, stderr closed")
+    expect(log).to_contain_text("closedfailed")  # how, though its beginning is gone
+    expect(log.get_by_text("cut here").last).to_be_in_viewport()  # line_max_bytes
+    log.focus()
+    page.keyboard.press("g")
+    expect(log.get_by_text("events missing here: no longer kept")).to_be_in_viewport()
+    shot("logs-gap")
+
+
+def test_menus_and_keys_are_for_everybody(server: Server, page: "Page") -> None:
+    server.begin(LOUD)
+    execution = server.start("orders", wait=True)
+    page.goto(server.page(f"executions/{execution}?panel=logs&search=orders&line=190"))
+    expect(page.get_by_role("log").locator("mark").first).to_be_visible()
+    page.get_by_role("button", name="Level").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("radio").first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("radio").nth(1)).to_be_focused()
+    assert in_every_way(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Level")).to_be_focused()
+    page.get_by_role("log").focus()
+    page.keyboard.press("?")
+    assert in_every_way(page) == []
+
+
+# A million lines are written, read and parsed: about 25 s on two cores.
+@pytest.mark.timeout(120)
+def test_a_million_lines_are_scrolled_and_searched(
+    server: Server, page: "Page", shot: Shot
+) -> None:
+    lines = 999_990  # with its other events, the most that an execution has
+    execution = filled(server, lines)
+    server.begin()
+    page.add_init_script(OBSERVED)
+    began = time.monotonic()
+    page.goto(server.page(f"executions/{execution}?panel=logs"))
+    log = page.get_by_role("log")
+    expect(log).to_have_attribute("data-rows", str(lines), timeout=60_000)
+    print(f"read in {time.monotonic() - began:.1f} s")
+    expect(line(log, lines)).to_be_in_viewport()
+    # As high as it says: no browser has cut it off.
+    assert log.evaluate("(it) => it.scrollHeight") > ROW_PX * lines
+    for part in (0.25, 0.5, 0.75, 0.9999, 0.1):
+        log.evaluate("(it, top) => it.scrollTo(0, top)", part * ROW_PX * lines)
+        expect(line(log, round(part * lines) + 5)).to_be_in_viewport()
+    log.hover()
+    for _ in range(10):
+        page.mouse.wheel(0, 5000)
+    expect(line(log, round(0.1 * lines + 50_000 / ROW_PX) + 5)).to_be_in_viewport()
+    page.get_by_role("searchbox").fill("needle")
+    expect(page.get_by_test_id("log-hits")).to_have_text(re.compile(r"\d+ of 99$"))
+    page.keyboard.press("Enter")
+    expect(log.locator("[data-cursor] mark")).to_have_text("needle")
+    shot("logs-million")
+    expect(log).to_have_attribute("data-following", "false")
+    page.keyboard.press("Escape")
+    page.keyboard.press("G")
+    expect(log).to_contain_text("failed after 16 m 39 s, exit status 3")
+    tasks, held = page.evaluate("longTasks"), heap_mb(page)
+    print(f"longest task {max(tasks, default=0):.0f} ms of {len(tasks)}, heap {held:.0f} MB")
+    assert max(tasks, default=0) <= 200, tasks
+    # 27 characters, a string's head, 20 bytes of numbers: 70 bytes a line, and the page itself.
+    assert held < 120

@@ -24,6 +24,12 @@ export function useFollow(scroller: RefObject<HTMLElement | null>, initially: bo
   useLayoutEffect(() => {
     const element = scroller.current;
     if (!element || !now.current) return;
+    const { scrollTop, scrollHeight, clientHeight } = element;
+    if (scrollTop < lastTop.current - 1 && scrollHeight - clientHeight - scrollTop > AT_END_PX) {
+      follow(false); // it was scrolled, and is drawn before anybody is told so
+      lastTop.current = scrollTop;
+      return;
+    }
     element.scrollTop = element.scrollHeight;
     lastTop.current = element.scrollTop;
   });

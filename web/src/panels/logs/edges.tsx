@@ -70,20 +70,22 @@ export function Nothing({ store, state, filtered, arrived }: { store: ExecutionS
 
 /** After the last line: from where nothing more comes, and how it ended. */
 export function Ending({ store, gap, state }: { store: ExecutionStore; gap: Gap | undefined; state: ExecutionState }) {
-  const ended = hasEnded(state);
+  // Of a log whose beginning is gone there is no state, but the stream has said how it ended.
+  const { connection } = store;
+  const status = hasEnded(state) ? state.status : connection.phase === "ended" ? connection.how : undefined;
   const sealed = [...store.sealed];
-  if (!ended && !gap && sealed.length === 0) return null;
-  const status = state.end?.exit_status;
+  if (!status && !gap && sealed.length === 0) return null;
+  const exit = state.end?.exit_status;
   return (
     <footer className={css.ending}>
       {gap && <span className={css.endingGap}>{gapWords(gap)}</span>}
       {sealed.length > 0 && <span>{sealed.join(", ")} closed</span>}
-      {ended && (
+      {status && (
         <span className={css.ended}>
-          <Mark status={state.status} size={12} />
-          {wordOf(state.status)}
+          <Mark status={status} size={12} />
+          {wordOf(status)}
           {state.total_duration_ms !== null && ` after ${duration(state.total_duration_ms)}`}
-          {typeof status === "number" && `, exit status ${status}`}
+          {typeof exit === "number" && `, exit status ${exit}`}
         </span>
       )}
     </footer>

@@ -51,8 +51,8 @@ export function useList({ scroller, view, low, high, wrap, arrived, initially }:
     rangeExtractor: (range) => {
       const places = defaultRangeExtractor(range);
       if (!following) return places;
-      for (let place = Math.max(count - 4, 0); place < count; place++) if (!places.includes(place)) places.push(place);
-      return places;
+      const last = Math.max(count - 4, 0);
+      return [...places.filter((place) => place < last), ...Array.from({ length: count - last }, (_, at) => last + at)];
     },
   });
 

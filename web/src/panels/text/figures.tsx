@@ -13,18 +13,20 @@ export function Figures({ speech, live }: { speech: Speech; live: boolean }) {
   const took = firstText !== undefined && lastText !== undefined ? (lastText - firstText) / 1000 : 0;
   const average = usage.told && usage.output > 0 && took >= 0.05 ? usage.output / took : 0;
   return (
-    <dl className={css.figures}>
-      {usage.told && (
-        <>
-          <Figure name="tokens in" value={usage.input} />
-          <Figure name="tokens out" value={usage.output} />
-          {average > 0 && <Figure name="tokens/s" value={average} />}
-        </>
-      )}
-      {chars > 0 && <Figure name="characters" value={chars} />}
-      {live && rate > 0 && <Figure name="characters/s" value={rate} live />}
+    <>
+      <dl className={css.figures}>
+        {usage.told && (
+          <>
+            <Figure name="tokens in" value={usage.input} />
+            <Figure name="tokens out" value={usage.output} />
+            {average > 0 && <Figure name="tokens/s" value={average} />}
+          </>
+        )}
+        {chars > 0 && <Figure name="characters" value={chars} />}
+        {live && rate > 0 && <Figure name="characters/s" value={rate} live />}
+      </dl>
       <Announcer speech={speech} live={live} />
-    </dl>
+    </>
   );
 }
 
@@ -51,9 +53,8 @@ function Announcer({ speech, live }: { speech: Speech; live: boolean }) {
     return () => clearInterval(timer);
   }, [speech, live]);
   return (
-    <div className="unseen">
-      <dt>News</dt>
-      <dd role="status">{said}</dd>
-    </div>
+    <p className="unseen" role="status">
+      {said}
+    </p>
   );
 }

@@ -44,7 +44,10 @@ async def pour(lines: int, per_second: int) -> int:
     while said < lines:
         due = min(int((time.monotonic() - began) * per_second) + 1, lines)
         for number in range(said, due):
-            log(f"line {number:07} of a flood: worker {number % 7} took {number % 97} ms", source="flood")
+            log(
+                f"line {number:07} of a flood: worker {number % 7} took {number % 97} ms",
+                source="flood",
+            )
         said = due
         await anyio.sleep(0.01)
     return said

@@ -102,6 +102,17 @@ describe("what is found", () => {
     expect(view.end).toBe(1_000_000);
     expect(finder.hits.length).toBe(142_857);
     expect(longest).toBeLessThan(100); // 8 ms are meant; other processes take their time too
+    // More than the store keeps: the oldest go, and those that are there are still themselves.
+    for (let id = 1_000_001; id <= 1_005_000; id++) store.append(line(id, "worker 3"));
+    expect(store.first).toBe(8192);
+    finish(view, finder);
+    expect(view.indexOf(view.rowOf(store.first))).toBe(8192);
+    expect(finder.hits.length).toBe(147_857);
+    expect(nextHit(finder.hits, undefined, 1, view.rowOf(store.first), view.end)).toBe(8192);
+    expect(store.textAt(8192)).toContain("worker 3");
+    const late = new LogView(store, filterOf(undefined, "stdout", undefined));
+    finish(late);
+    expect([late.end, late.indexOf(0)]).toEqual([store.end - 8192, 8192]);
   }, 60_000);
 });
 

@@ -1,6 +1,6 @@
 // What was said, put together: without a browser.
 import { renderToStaticMarkup } from "react-dom/server";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { TailraceEvent } from "@tailrace/client";
 import type { Piece } from "../src/data/execution.ts";
 import { SAID_CHARS, Speech, TEXT_MAX } from "../src/panels/text/compose.ts";
@@ -9,6 +9,9 @@ import { preview } from "../src/panels/text/json.tsx";
 import { anchor, Blocks, Marked } from "../src/panels/text/markdown.tsx";
 import { patched, PatchError } from "../src/panels/text/patch.ts";
 import { Plain } from "../src/panels/text/settle.ts";
+
+// Panels know their server from the page's address; here is no page.
+vi.hoisted(() => vi.stubGlobal("document", { baseURI: "http://127.0.0.1/ui/" }));
 
 const AT = (id: number) => new Date(1_700_000_000_000 + 100 * id).toISOString();
 

@@ -43,24 +43,24 @@ export default function Text({ store, state, position }: PanelProps) {
   const empty = sections.length === 0 && items.length === 0 && !over;
   return (
     <div className={css.panel}>
-      <div className={css.bar} role="toolbar" aria-label="Output">
-        <Figures speech={speech} live={!over && position === null} />
-        <span className={css.space} />
-        {speech.chars > 0 && (
-          <>
-            <button type="button" className={`button ${css.toggle}`} aria-pressed={markdown} onClick={() => setMarkdown(!markdown)}>
-              Markdown
-            </button>
-            <CopyText speech={speech} />
-          </>
-        )}
-        {spoken && (
+      {spoken && (
+        <div className={css.bar} role="toolbar" aria-label="Output">
+          <Figures speech={speech} live={!over && position === null} />
+          <span className={css.space} />
+          {speech.chars > 0 && (
+            <>
+              <button type="button" className={`button ${css.toggle}`} aria-pressed={markdown} onClick={() => setMarkdown(!markdown)}>
+                Markdown
+              </button>
+              <CopyText speech={speech} />
+            </>
+          )}
           <button type="button" className={`button ${css.toggle}`} aria-pressed={following} onClick={() => follow(!following)}>
             <span className={css.dot} aria-hidden />
             Follow
           </button>
-        )}
-      </div>
+        </div>
+      )}
       <div className={css.room}>
         <div ref={scroller} className={css.scroller} role="region" aria-label="Output" tabIndex={0}>
           {empty ? (

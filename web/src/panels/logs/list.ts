@@ -49,10 +49,10 @@ export function useList({ scroller, view, low, high, wrap, arrived, initially }:
     overscan: 1,
     // What is appended while the end is followed is drawn at once, not after the scrolling is noticed.
     rangeExtractor: (range) => {
-      const places = defaultRangeExtractor(range);
-      if (!following) return places;
-      const last = Math.max(count - 4, 0);
-      return [...places.filter((place) => place < last), ...Array.from({ length: count - last }, (_, at) => last + at)];
+      if (!following) return defaultRangeExtractor(range);
+      const fit = Math.ceil((scroller.current?.clientHeight ?? 0) / (BLOCK * ROW_PX)) + 1;
+      const first = Math.max(count - fit, 0);
+      return Array.from({ length: count - first }, (_, at) => first + at);
     },
   });
 

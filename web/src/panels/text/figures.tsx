@@ -11,7 +11,8 @@ const EVERY_MS = 5000;
 export function Figures({ speech, live }: { speech: Speech; live: boolean }) {
   const { usage, chars, firstText, lastText, rate } = speech;
   const took = firstText !== undefined && lastText !== undefined ? (lastText - firstText) / 1000 : 0;
-  const average = usage.told && usage.output > 0 && took >= 0.05 ? usage.output / took : 0;
+  // Tokens come at the end of what they are of: a rate of them is true when all is said.
+  const average = !live && usage.told && usage.output > 0 && took >= 0.05 ? usage.output / took : 0;
   return (
     <>
       <dl className={css.figures}>

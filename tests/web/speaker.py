@@ -60,7 +60,22 @@ async def gauge(count: int, pause_s: float) -> AsyncIterator[dict[str, object]]:
         await anyio.sleep(pause_s)
 
 
+@node
+async def chart(count: int) -> AsyncIterator[dict[str, object]]:
+    """Give charts of 100 kB."""
+    for number in range(count):
+        with tool_call("draw", {"chart": number}) as call:
+            call.output = [{"depth_m": depth} for depth in range(6000)]
+        yield {"chart": number, "depths": list(range(20_000)), "last": "seabed"}
+
+
 @flow
 def levels(count: int = 30, pause_s: float = 0.0) -> object:
     """Stream levels."""
     return gauge(count, pause_s)
+
+
+@flow
+def charts(count: int = 2) -> object:
+    """Stream values that are too large for their events."""
+    return chart(count)

@@ -229,6 +229,18 @@ def test_lines_are_copied_and_kept(server: Server, page: "Page", browser: "Brows
     line(log, 204).click()
     page.keyboard.press("c")
     assert copied() == "checked 200 orders"
+    # What is marked is copied as text: no numbers, no times.
+    first, last = (line(log, number).get_by_text("orde") for number in (204, 205))
+    page.keyboard.press("Escape")
+    ends = first.bounding_box(), last.bounding_box()
+    assert ends[0] is not None
+    assert ends[1] is not None
+    page.mouse.move(ends[0]["x"] + 1, ends[0]["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(ends[1]["x"] + 300, ends[1]["y"] + 8)
+    page.mouse.up()
+    page.keyboard.press("Control+c")
+    assert copied().split("\n") == ["checked 200 orders", "Traceback: one order has no price"]
     with page.expect_download() as shown:
         page.get_by_role("button", name="Download").click()
         page.get_by_role("button", name="Lines shown").click()

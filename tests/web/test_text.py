@@ -117,3 +117,22 @@ def test_values_are_seen_as_they_come(server: Server, page: "Page", shot: Shot) 
     expect(values.get_by_role("listitem")).to_have_count(100)
     values.get_by_role("button", name="Show 50 more").click()
     expect(values.get_by_role("listitem")).to_have_count(150)
+
+
+def test_what_is_large_is_asked_for(server: Server, page: "Page") -> None:
+    server.begin(SPEAKER)
+    execution = server.start("charts", wait=True)
+    page.goto(server.page(f"executions/{execution}?panel=text"))
+    newest = page.get_by_role("region", name="Values").get_by_role("listitem").first
+    newest.get_by_role("button").click()
+    newest.get_by_role("button", name="Load all of it").click()
+    value = newest.get_by_role("group", name="Value 1")
+    expect(value).to_contain_text("20,000 items")
+    expect(value).to_contain_text('"seabed"')
+    tool = page.locator("[data-tool='draw']").first
+    tool.locator("summary").nth(1).click()
+    tool.get_by_role("button", name="Load all of it").click()
+    value = tool.get_by_role("group", name="Output")
+    expect(value.get_by_role("button", name="99:")).to_be_visible()
+    value.get_by_role("button", name="5,900 more").click()
+    expect(value.get_by_role("button", name="1099:")).to_be_visible()

@@ -80,7 +80,7 @@ export default function Text({ store, state, position }: PanelProps) {
                   execution={store.id}
                 />
               ))}
-              {(items.length > 0 || state.item_count > 0) && <Items items={items} total={state.item_count} live={!over} />}
+              {(items.length > 0 || state.item_count > 0) && <Items items={items} total={state.item_count} live={!over} execution={store.id} />}
               {over && <Output state={state} speech={speech} store={store} />}
             </div>
           )}

@@ -2,9 +2,10 @@
 //
 // The law of this file: the newest are on top; a row is drawn once. The page keeps the newest 1,000
 // of them (data/execution.ts), and shows SHOWN until it is asked for more.
-import type { TailraceEvent } from "@tailrace/client";
+import type { OutputSummary, TailraceEvent } from "@tailrace/client";
 import { memo, useState } from "react";
 import { clock } from "../../parts/time.tsx";
+import { Aside } from "./cards.tsx";
 import { Json, preview } from "./json.tsx";
 import css from "./items.module.css";
 
@@ -13,7 +14,14 @@ const RATE_MS = 5000;
 
 type Item = TailraceEvent<"output.item">;
 
-export function Items({ items, total, live }: { items: readonly Item[]; total: number; live: boolean }) {
+interface Props {
+  items: readonly Item[];
+  total: number;
+  live: boolean;
+  execution: string;
+}
+
+export function Items({ items, total, live, execution }: Props) {
   const [all, setAll] = useState(false);
   const shown = (all ? items.slice() : items.slice(-SHOWN)).reverse();
   const rate = live ? rateOf(items) : 0;
@@ -31,7 +39,7 @@ export function Items({ items, total, live }: { items: readonly Item[]; total: n
       </div>
       <ol aria-label="Newest values first">
         {shown.map((item) => (
-          <Row key={item.id} item={item} />
+          <Row key={item.id} item={item} execution={execution} />
         ))}
       </ol>
       {items.length > shown.length && (
@@ -44,17 +52,19 @@ export function Items({ items, total, live }: { items: readonly Item[]; total: n
   );
 }
 
-const Row = memo(function Row({ item }: { item: Item }) {
+const Row = memo(function Row({ item, execution }: { item: Item; execution: string }) {
   const [open, setOpen] = useState(false);
   const { index, value } = item.data;
+  const summary = item.data.value_summary as OutputSummary | undefined; // too large for its event
+  const label = `Value ${index}`;
   return (
     <li className={css.row} data-item={index}>
       <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
         <span className={`${css.index} number`}>{index}</span>
         <span className={`${css.time} number`}>{clock(Date.parse(item.ts))}</span>
-        <code className="clip">{preview(value, 300)}</code>
+        <code className="clip">{summary ? summary.preview : preview(value, 300)}</code>
       </button>
-      {open && <Json value={value} open={2} label={`Value ${index}`} />}
+      {open && (summary ? <Aside summary={summary} label={label} execution={execution} /> : <Json value={value} open={2} label={label} />)}
     </li>
   );
 });

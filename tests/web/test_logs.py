@@ -61,7 +61,7 @@ class Trace:
         ]
         assert len(tasks) > 1000, "there is no trace"
         start = min(one["ts"] for one in tasks) + 1e6
-        return max(one["tdur"] for one in tasks if one["ts"] > start) / 1000
+        return float(max(one["tdur"] for one in tasks if one["ts"] > start)) / 1000
 
 
 def heap_mb(page: "Page") -> float:

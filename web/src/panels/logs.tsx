@@ -245,9 +245,13 @@ export default function Logs({ store, version, state, position }: PanelProps) {
               })}
             </div>
           ) : (
-            view.settled && <Nothing store={store} state={state} filtered={lines.end > lines.first && end > lines.first} arrived={arrived} />
+            view.settled && (
+              <div className={css.nothing}>
+                <Nothing store={store} state={state} filtered={lines.end > lines.first && end > lines.first} arrived={arrived} />
+              </div>
+            )
           )}
-          {end === lines.end && <Ending store={store} gap={gaps.get(lines.end)} state={state} />}
+          {end === lines.end && (high > low || !view.settled || lines.end === 0) && <Ending store={store} gap={gaps.get(lines.end)} state={state} />}
         </div>
         {!following && high > low && <Jump high={high} arrived={arrived} go={toEnd} />}
       </div>

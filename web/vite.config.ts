@@ -18,5 +18,5 @@ export default defineConfig({
   },
   worker: { format: "es" },
   server: { proxy: { "/api": process.env.TAILRACE_URL ?? "http://127.0.0.1:8787" } },
-  test: { include: ["client/test/**/*.test.ts", "test/**/*.test.ts"], pool: "threads" },
+  test: { include: ["client/test/**/*.test.ts", "test/**/*.test.{ts,tsx}"], pool: "threads" },
 });

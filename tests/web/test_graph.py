@@ -68,17 +68,196 @@ def test_nodes_light_up_in_their_order_while_they_run(
     expect(edge(page, "parse → verify")).to_have_attribute("data-look", "passed")
 
 
-def test_shots(server: Server, page: "Page", shot: Shot) -> None:
-    server.begin("orders", "etl", "answer")
-    one = server.start("orders", wait=True)
-    open_page(page, server, one)
-    expect(card(page, "confirm")).to_have_attribute("data-status", "completed")
+def test_retries_progress_and_failure_are_told(server: Server, page: "Page", shot: Shot) -> None:
+    server.begin()
+    job = Engine(server, graph(["fetch", "clean", "load"], [("fetch", "clean"), ("clean", "load")]))
+    open_page(page, server, job.id, panel="graph")
+    error = {"type": "ConnectionError", "message": "no route"}
+    job.tell(started("fetch", 1), event("node.retrying", "fetch", 2, error=error, delay_ms=500))
+    expect(card(page, "fetch")).to_contain_text("retrying")
+    job.tell(started("fetch", 3, attempt=2))
+    expect(card(page, "fetch")).to_contain_text("attempt 2")
+    job.tell(event("node.progress", "fetch", 4, attempt=2, percent=40, message="4 of 10"))
+    bar = card(page, "fetch").get_by_role("progressbar")
+    expect(bar).to_have_attribute("aria-valuenow", "40")
+    expect(card(page, "fetch")).to_contain_text("4 of 10")
+    job.tell(completed("fetch", 5, [1, 2], attempt=2), started("clean", 5))
+    job.tell(event("node.failed", "clean", 6, error={"type": "ValueError", "message": "dirt"}))
+    expect(card(page, "clean")).to_have_attribute("data-status", "failed")
+    expect(card(page, "clean")).to_contain_text("failed")
+    expect(card(page, "load")).to_contain_text("waiting")
+    expect(edge(page, "fetch → clean")).to_have_attribute("data-look", "passed")
+    shot("graph-failed")
+    # What a node gave is told where it is looked at, by mouse or by key.
+    card(page, "fetch").hover()
+    expect(page.get_by_test_id("tip")).to_have_text("gave 5 B[1,2]")
+
+
+def test_branches_subflows_maps_and_streams_are_told_apart(
+    server: Server, page: "Page", shot: Shot
+) -> None:
+    server.begin("orders")
+    execution_id = server.start("orders", wait=True)
+    open_page(page, server, execution_id, panel="graph")
+    expect(card(page, "book")).to_have_attribute("data-status", "skipped")
+    expect(card(page, "book")).to_contain_text("carrier is otherwise, not freight")
+    expect(edge(page, "carrier → book")).to_have_attribute("data-look", "skipped")
+    expect(page.locator("[data-label='carrier → stamp']")).to_contain_text("otherwise")
+    expect(page.locator("[data-label='papers → collect']")).to_contain_text("2 items")
+    expect(card(page, "pricing/price")).to_contain_text("2 of 2")
+    for name, kind in (("trigger", "input"), ("confirm", "output"), ("papers", "streaming")):
+        expect(card(page, name).get_by_role("img", name=kind)).to_be_visible()
     shot("graph-orders")
-    one = server.start("answer", wait=True, question="Which time zones has Brazil?")
-    open_page(page, server, one, panel="graph")
+    shot("graph-orders", dark=True)
+    page.get_by_role("button", name="pricing 2").click()  # the frame closes to one card
+    expect(card(page, "pricing/price")).to_have_count(0)
+    page.locator("[data-group='flow:pricing/']").click()
+    expect(card(page, "pricing/price")).to_be_visible()
+    # The same in words, at any position.
+    page.goto(server.page(f"executions/{execution_id}?panel=graph&view=list&at=3"))
+    row = page.get_by_role("list", name="Nodes").locator("[data-node='pricing/price']")
+    expect(row).to_contain_text("running")
+    expect(row).to_contain_text("after trigger")
+    shot("graph-list")
+
+
+def test_a_stream_beats_with_its_rate_and_stands_still_for_who_wants_that(
+    server: Server, page: "Page", shot: Shot
+) -> None:
+    url = server.begin("s2_site")
+    execution_id = server.start("s2_site", site=f"{url}/healthz", updates=10_000, every_ms=50)
+    page.emulate_media(reduced_motion="no-preference")
+    open_page(page, server, execution_id, panel="graph")
+    watch = card(page, "watch")
+    expect(watch).to_contain_text(re.compile(r"\d/s"))
+    pulse = watch.get_by_test_id("pulse")
+    expect(pulse).to_have_css("animation-name", re.compile("beat"))
+    flow = edge(page, "probe → watch").locator("path").nth(2)
+    expect(flow).to_have_css("animation-name", re.compile("run"))
+    page.emulate_media(reduced_motion="reduce")
+    expect(pulse).to_have_css("animation-name", "none")
+    expect(flow).to_have_css("animation-name", "none")
+    shot("graph-stream")
+    page.get_by_role("button", name="Cancel").click()
+    expect(watch).to_have_attribute("data-status", "cancelled")
+    expect(pulse).to_have_count(0)
+
+
+def test_what_no_graph_names_grows_and_stays_where_it_is(
+    server: Server, page: "Page", shot: Shot
+) -> None:
+    server.begin("answer")
+    agent = server.start("answer", wait=True)
+    open_page(page, server, agent, panel="graph")
+    expect(edge(page, "understand → look up")).to_be_attached()
+    job = Engine(server)
+    open_page(page, server, job.id, panel="graph")
+    expect(page.get_by_text("No nodes yet")).to_be_visible()
+    job.tell(started("plan", 1), completed("plan", 2), started("read", 2), started("search", 2.1))
+    places = {name: place(card(page, name)) for name in ("plan", "read", "search")}
+    job.tell(completed("search", 3), started("write", 3.2), started("check", 3.3))
+    expect(card(page, "check")).to_have_attribute("data-status", "running")
+    expect(edge(page, "search → write")).to_be_attached()
+    assert {name: place(card(page, name)) for name in places} == places
     shot("graph-learned")
-    one = server.start("etl", wait=True)
-    open_page(page, server, one, panel="graph")
+    # A position of the log has only what was known there.
+    page.goto(server.page(f"executions/{job.id}?panel=graph&at=4"))
+    expect(card(page, "plan")).to_have_attribute("data-status", "completed")
+    expect(card(page, "read")).to_have_count(0)
+
+
+def place(shown: "Locator") -> str:
+    """Where a card stands in the drawing, whatever the zoom."""
+    return str(shown.locator("xpath=..").evaluate("node => node.style.transform"))
+
+
+def test_the_keyboard_goes_along_the_edges(server: Server, page: "Page") -> None:
+    server.begin("etl")
+    open_page(page, server, server.start("etl", wait=True), panel="graph")
     expect(card(page, "report")).to_have_attribute("data-status", "completed")
-    card(page, "parse").click()
-    shot("graph-selected")
+    page.get_by_role("button", name="List").focus()
+    page.keyboard.press("Tab")
+    expect(card(page, "trigger")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(card(page, "extract")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(card(page, "parse")).to_be_focused()
+    expect(page.get_by_test_id("tip")).to_contain_text('"country":"AD"')
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("node=parse"))
+    page.keyboard.press("ArrowUp")
+    expect(card(page, "extract")).to_be_focused()
+    page.keyboard.press("End")
+    expect(card(page, "report")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page).not_to_have_url(re.compile("node="))
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Zoom out")).to_be_focused()
+
+
+LONG_TASKS = """
+    window.longTasks = [];
+    new PerformanceObserver(list => window.longTasks.push(...list.getEntries().map(
+        task => [Math.round(task.startTime), Math.round(task.duration)])))
+        .observe({type: "longtask", buffered: true});
+"""
+
+
+def long_tasks(page: "Page") -> list[tuple[int, int]]:
+    """Tasks over 200 ms that began after the page's first second."""
+    found: list[tuple[int, int]] = page.evaluate("window.longTasks")
+    print("long tasks [began, ms]:", found)
+    return [(began, took) for began, took in found if began > 1000 and took > 200]
+
+
+def test_five_hundred_nodes_stay_smooth(server: Server, page: "Page", shot: Shot) -> None:
+    server.begin()
+    wide, deep = 25, 20
+    names = [f"n{row}_{column}" for row in range(deep) for column in range(wide)]
+    edges = [
+        (f"n{row - 1}_{from_}", f"n{row}_{column}")
+        for row in range(1, deep)
+        for column in range(wide)
+        for from_ in {column, (column * 7 + row) % wide}
+    ]
+    job = Engine(server, graph(names, edges))
+    page.add_init_script(LONG_TASKS)
+    open_page(page, server, job.id, panel="graph")
+    expect(card(page, "n0_0")).to_be_visible()
+    for row in range(deep):
+        layer = [f"n{row}_{column}" for column in range(wide)]
+        job.tell(*(started(name, 1 + row) for name in layer))
+        if row == deep // 2:
+            expect(card(page, layer[0])).to_have_attribute("data-status", "running")
+            shot("graph-500")
+        job.tell(*(completed(name, 1.5 + row) for name in layer))
+    expect(card(page, names[0])).to_have_attribute("data-status", "completed")
+    page.mouse.move(400, 400)
+    for step in range(20):
+        page.mouse.wheel(30 if step % 2 else -30, 40)
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Fit").click()
+    assert not long_tasks(page)
+
+
+def test_ten_thousand_nodes_collapse_into_groups(server: Server, page: "Page", shot: Shot) -> None:
+    server.begin()
+    job = Engine(server)
+    page.add_init_script(LONG_TASKS)
+    open_page(page, server, job.id, panel="graph")
+    names = [f"row {number}" for number in range(10_000)]
+    for first in range(0, len(names), 500):
+        some = names[first : first + 500]
+        at = first / 500
+        job.tell(*(started(name, at) for name in some))
+        job.tell(*(completed(name, at + 0.5) for name in some))
+    group = page.locator("[data-group]", has_text="9901–10000")
+    expect(group).to_contain_text("100")
+    assert page.locator("[data-group]").count() <= 100
+    expect(card(page, "row 9999")).to_have_count(0)
+    shot("graph-10000")
+    group.focus()
+    page.keyboard.press("Enter")
+    expect(card(page, "row 9999")).to_have_attribute("data-status", "completed")
+    shot("graph-10000-open")
+    assert not long_tasks(page)

@@ -2,13 +2,13 @@
 //
 // The law of this file: it shows the state it is given, of whatever position. A flow's graph is known
 // before it runs; where there is none, nodes are learned in the order of their start.
-import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Empty } from "../parts/problem.tsx";
 import { useParam } from "../url.ts";
 import type { PanelProps } from "./contract.ts";
 import { Canvas } from "./graph/canvas.tsx";
 import { Feed, FeedContext } from "./graph/feed.ts";
-import { grouped, opened, visible } from "./graph/groups.ts";
+import { grouped, LEARNED_FLAT_MAX, opened, visible } from "./graph/groups.ts";
 import { GraphList } from "./graph/list.tsx";
 import { learned, planned, type GraphModel } from "./graph/model.ts";
 import { useLayout } from "./graph/use-layout.ts";
@@ -48,7 +48,7 @@ function Drawn({ store, version, state, position, selection, select, model }: Pa
   useLayoutEffect(() => feed.set(store, state, model, position), [feed, store, version, state, position, model]);
 
   const choose = useCallback((id: string | undefined) => select(id === undefined ? {} : { node: id }), [select]);
-  const newest = model.learned ? [...state.nodes.keys()].at(-1) : undefined;
+  const newest = model.learned && !tree.big ? [...state.nodes.keys()].at(-1) : undefined;
   const label = `Graph of ${state.flow}: ${model.nodes.length} nodes. Arrow keys go along the edges, Enter selects.`;
   return (
     <div ref={room} className={css.room}>
@@ -64,6 +64,36 @@ function Drawn({ store, version, state, position, selection, select, model }: Pa
 /** What there is to draw; the same object for as long as that does not change. */
 function useModel({ state }: PanelProps): GraphModel {
   const { graph, nodes } = state;
-  const size = nodes.size;
-  return useMemo(() => (graph ? planned(graph, nodes.keys()) : learned(nodes.values())), [graph, size]);
+  const named = useMemo(() => new Set(graph?.nodes.map((node) => node.id)), [graph]);
+  // Of thousands that are learned, not each is a reason to put all into groups again.
+  const size = useSeldom(nodes.size, nodes.size > LEARNED_FLAT_MAX ? 500 : 0);
+  return useMemo(() => {
+    if (graph) return planned(graph, unnamed(nodes.keys(), named));
+    return learned(nodes.values(), nodes.size <= LEARNED_FLAT_MAX);
+  }, [graph, named, graph ? countUnnamed(nodes, named) : size]);
+}
+
+function unnamed(ids: Iterable<string>, named: ReadonlySet<string>): string[] {
+  return [...ids].filter((id) => !named.has(id));
+}
+
+function countUnnamed(nodes: ReadonlyMap<string, unknown>, named: ReadonlySet<string>): number {
+  let count = 0;
+  for (const id of nodes.keys()) if (!named.has(id)) count += 1;
+  return count;
+}
+
+/** A value that is taken over at most once in so many milliseconds, the last one always. */
+function useSeldom<T>(value: T, ms: number): T {
+  const [taken, setTaken] = useState(value);
+  const last = useRef(0);
+  useEffect(() => {
+    const wait = Math.max(0, last.current + ms - performance.now());
+    const timer = setTimeout(() => {
+      last.current = performance.now();
+      setTaken(value);
+    }, wait);
+    return () => clearTimeout(timer);
+  }, [value, ms]);
+  return ms === 0 ? value : taken;
 }

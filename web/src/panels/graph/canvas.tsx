@@ -6,7 +6,7 @@ import { MiniMap, Panel, ReactFlow, ReactFlowProvider, useReactFlow, useStore, t
 import { memo, useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import "@xyflow/react/dist/base.css";
 import { colourOf } from "../../parts/marks.tsx";
-import { Card, GroupCard, Region, type CardNode, type GroupNode, type RegionNode } from "./card.tsx";
+import { Card, FarContext, GroupCard, Region, type CardNode, type GroupNode, type RegionNode } from "./card.tsx";
 import { useFeed, useNode } from "./feed.ts";
 import { Focus, FocusContext } from "./focus.ts";
 import { neighbour } from "./keys.ts";
@@ -85,6 +85,7 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
 
   return (
     <FocusContext.Provider value={focus}>
+      <FarContext.Provider value={far}>
       <div id="graph-canvas" className={css.canvas} data-far={far || undefined} onKeyDown={press} onBlur={() => focus.set({ inside: false })}>
         <ReactFlow
           nodes={nodes}
@@ -115,6 +116,7 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
           )}
         </ReactFlow>
       </div>
+      </FarContext.Provider>
     </FocusContext.Provider>
   );
 });

@@ -4,7 +4,7 @@
 // anew only when that changed.
 import type { NodeState } from "@tailrace/client";
 import type { Node, NodeProps } from "@xyflow/react";
-import { memo, useEffect, useRef, useState, useSyncExternalStore, type CSSProperties } from "react";
+import { createContext, memo, useContext, useEffect, useRef, useState, useSyncExternalStore, type CSSProperties } from "react";
 import { colourOf, Mark, wordOf } from "../../parts/marks.tsx";
 import { duration, Duration, useNow } from "../../parts/time.tsx";
 import { notes, perSecond, progressOf } from "./facts.ts";
@@ -19,12 +19,15 @@ export type CardNode = Node<{ node: GraphNode }, "card">;
 export type GroupNode = Node<{ group: Group }, "group">;
 export type RegionNode = Node<{ group: Group }, "region">;
 
+/** Whether the drawing is too small for text to be read: then there is none, which is much less to draw. */
+export const FarContext = createContext(false);
+
 export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) {
   const { status, state } = useNode(node.id);
   const focus = useFocus(node.id);
   const { percent } = progressOf(state);
   const runs = status === "running";
-  const cut = node.id.lastIndexOf("/") + 1;
+  const far = useContext(FarContext);
   return (
     <button
       {...focus}
@@ -37,6 +40,28 @@ export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) 
       title={node.summary}
     >
       <Mark status={status} />
+      {far ? <span className="unseen">{node.id}</span> : <Near node={node} status={status} state={state} />}
+      {runs && percent !== undefined && (
+        <span className={css.progress} role="progressbar" aria-label="Progress" aria-valuenow={Math.floor(percent)} aria-valuemin={0} aria-valuemax={100}>
+          <span style={{ width: `${percent}%` }} />
+        </span>
+      )}
+      {runs && node.streaming && <Pulse id={node.id} />}
+    </button>
+  );
+});
+
+interface Shown {
+  node: GraphNode;
+  status: string;
+  state: NodeState | undefined;
+}
+
+/** What is read only from near. */
+function Near({ node, status, state }: Shown) {
+  const cut = node.id.lastIndexOf("/") + 1;
+  return (
+    <>
       <span className={css.title}>
         {cut > 0 && <span className={css.prefix}>{node.id.slice(0, cut)}</span>}
         <span className={css.name}>{node.id.slice(cut)}</span>
@@ -50,17 +75,11 @@ export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) 
         <Facts node={node} status={status} state={state} />
       </span>
       <span className={css.time}>{state && <Ran state={state} />}</span>
-      {runs && percent !== undefined && (
-        <span className={css.progress} role="progressbar" aria-label="Progress" aria-valuenow={Math.floor(percent)} aria-valuemin={0} aria-valuemax={100}>
-          <span style={{ width: `${percent}%` }} />
-        </span>
-      )}
-      {runs && node.streaming && <Pulse id={node.id} />}
-    </button>
+    </>
   );
-});
+}
 
-function Facts({ node, status, state }: { node: GraphNode; status: string; state: NodeState | undefined }) {
+function Facts({ node, status, state }: Shown) {
   const said = notes(node, state);
   const word = node.kind === "trigger" ? "the flow's input" : wordOf(status);
   return (

@@ -3,7 +3,7 @@
 // The law of this file: positions are a pure function of what is asked, so the same graph always
 // looks the same. What is learned keeps the place that it once had.
 export const CARD = { width: 208, height: 60 } as const;
-export const GAP = { across: 24, along: 52 } as const;
+export const GAP = { across: 24, along: 40 } as const;
 
 export interface Point {
   x: number;

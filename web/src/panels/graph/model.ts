@@ -53,14 +53,17 @@ export function planned(ir: FlowIR, seen: Iterable<string> = []): GraphModel {
   return made(nodes, joined(ir.edges.filter((edge) => !isImplied(edge, ir.edges))), false);
 }
 
-/** The model of nodes that no graph names: each after the one whose end came last before its start. */
-export function learned(states: Iterable<NodeState>): GraphModel {
+/**
+ * The model of nodes that no graph names: each after the one whose end came last before its start, if
+ * that is to be found out (it takes a look at all pairs).
+ */
+export function learned(states: Iterable<NodeState>, hasEdges = true): GraphModel {
   const nodes = new Map<string, GraphNode>();
   const before: NodeState[] = [];
   const edges: GraphEdge[] = [];
   for (const state of states) {
     nodes.set(state.id, learnedNode(state.id));
-    const cause = latestEnd(before, beginOf(state));
+    const cause = hasEdges && latestEnd(before, beginOf(state));
     if (cause) edges.push({ id: `${cause.id} → ${state.id}`, from: cause.id, to: state.id, params: [], when: undefined, stream: false });
     before.push(state);
   }

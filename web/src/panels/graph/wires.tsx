@@ -1,16 +1,20 @@
 // The edges: what goes along them, and whether it is being used.
 //
 // The law of this file: an edge moves only while what it brought is in use. Its amount stands on it;
-// what it brought is shown when it, or a node at its end, is looked at.
-import { useStore, ViewportPortal } from "@xyflow/react";
+// what it brought is shown when it, or the card that gave it, is looked at.
+import { ViewportPortal } from "@xyflow/react";
 import { memo, useContext, useMemo, useState, useSyncExternalStore } from "react";
+import { FarContext } from "./card.tsx";
 import { passedOf } from "./facts.ts";
 import { useEdge, useFeed } from "./feed.ts";
 import { FocusContext } from "./focus.ts";
-import { curve, type Direction, type Layout, type Point } from "./layout.ts";
+import { CARD, curve, type Direction, type Layout, type Point } from "./layout.ts";
 import type { GraphEdge } from "./model.ts";
 import { LABELLED_EDGES_MAX, type Drawing } from "./use-layout.ts";
 import css from "./graph.module.css";
+
+/** Of more edges none is hit by a mouse; the cards at their ends are. */
+const HOVERED_EDGES_MAX = 300;
 
 type Edge = GraphEdge & { count: number };
 
@@ -21,6 +25,7 @@ export const Wires = memo(function Wires({ drawing }: { drawing: Drawing }) {
   const looked = useSyncExternalStore(focus.subscribe, focus.looked);
   const [hovered, setHovered] = useState<string>();
   const near = useMemo(() => new Set(looked.split("\n")), [looked]);
+  const far = useContext(FarContext);
   const few = view.edges.length <= LABELLED_EDGES_MAX;
   const drawn = view.edges.filter((edge) => layout.edges.has(edge.id));
   const isNear = (edge: Edge) => hovered === edge.id || near.has(edge.from) || near.has(edge.to);
@@ -28,7 +33,7 @@ export const Wires = memo(function Wires({ drawing }: { drawing: Drawing }) {
     <ViewportPortal>
       <svg className={css.wires} aria-hidden>
         {drawn.map((edge) => (
-          <Wire key={edge.id} edge={edge} points={layout.edges.get(edge.id)!.points} direction={layout.direction} near={isNear(edge)} onHover={setHovered} />
+          <Wire key={edge.id} edge={edge} points={layout.edges.get(edge.id)!.points} direction={layout.direction} near={isNear(edge)} onHover={view.edges.length > HOVERED_EDGES_MAX ? undefined : setHovered} far={far} />
         ))}
       </svg>
       <div className={css.labels}>
@@ -37,6 +42,7 @@ export const Wires = memo(function Wires({ drawing }: { drawing: Drawing }) {
           .map((edge) => (
             <Label key={edge.id} edge={edge} at={placeOf(layout, edge)} full={hovered === edge.id || (looked !== "" && isNear(edge))} own={hovered === edge.id} />
           ))}
+        <Tip layout={layout} />
       </div>
     </ViewportPortal>
   );
@@ -47,10 +53,11 @@ interface WireProps {
   points: Point[];
   direction: Direction;
   near: boolean;
-  onHover: (id: string | undefined) => void;
+  onHover: ((id: string | undefined) => void) | undefined;
+  far: boolean;
 }
 
-const Wire = memo(function Wire({ edge, points, direction, near, onHover }: WireProps) {
+const Wire = memo(function Wire({ edge, points, direction, near, onHover, far }: WireProps) {
   const look = useEdge(edge);
   const path = useMemo(() => curve(points, direction), [points, direction]);
   const end = points.at(-1)!;
@@ -58,10 +65,10 @@ const Wire = memo(function Wire({ edge, points, direction, near, onHover }: Wire
   const head = direction === "TB" ? `M${end.x - 3.5} ${end.y - 6}L${end.x} ${end.y}L${end.x + 3.5} ${end.y - 6}` : `M${end.x - 6} ${end.y - 3.5}L${end.x} ${end.y}L${end.x - 6} ${end.y + 3.5}`;
   return (
     <g className={css.wire} data-edge={edge.id} data-look={look} data-near={near || undefined} data-order={isOrder || undefined} data-stream={edge.stream || undefined}>
-      <path d={path} className={css.hit} onPointerEnter={() => onHover(edge.id)} onPointerLeave={() => onHover(undefined)} />
+      {onHover && <path d={path} className={css.hit} onPointerEnter={() => onHover(edge.id)} onPointerLeave={() => onHover(undefined)} />}
       <path d={path} className={css.path} />
       {look === "busy" && <path d={path} className={css.flow} />}
-      <path d={head} className={css.head} />
+      {!far && <path d={head} className={css.head} />}
     </g>
   );
 });
@@ -78,7 +85,7 @@ interface LabelProps {
 function Label({ edge, at, full, own }: LabelProps) {
   const look = useEdge(edge);
   const { amount, preview } = usePassed(edge, look !== "idle" && look !== "skipped");
-  const far = useStore((store) => store.transform[2] < 0.45);
+  const far = useContext(FarContext);
   if (far && !full) return null;
   const names = edge.params.join(", ");
   const parts = full ? [names, amount, edge.count > 1 ? `${edge.count} edges` : ""] : [edge.count > 1 ? `${edge.count} edges` : amount];
@@ -90,7 +97,28 @@ function Label({ edge, at, full, own }: LabelProps) {
         {edge.when !== undefined && <span className={css.when}>{edge.when}</span>}
         {text}
       </span>
-      {full && preview && <code>{preview.length > 140 ? `${preview.slice(0, 140)}…` : preview}</code>}
+      {own && preview && <code>{preview}</code>}
+    </div>
+  );
+}
+
+/** What the card that is looked at gave: all its edges bring the same. */
+function Tip({ layout }: { layout: Layout }) {
+  const feed = useFeed();
+  const focus = useContext(FocusContext);
+  const id = useSyncExternalStore(focus.subscribe, () => focus.hovered ?? (focus.inside ? focus.at : undefined));
+  const told = useSyncExternalStore(feed.subscribe, () => {
+    const node = feed.model.node.get(id ?? "");
+    const passed = node && passedOf(node, feed.state, undefined);
+    return passed?.preview ? `${passed.amount}\n${passed.preview}` : "";
+  });
+  const at = id === undefined ? undefined : layout.cards.get(id);
+  if (!at || told === "") return null;
+  const cut = told.indexOf("\n");
+  return (
+    <div className={css.tip} data-testid="tip" style={{ transform: `translate(${at.x}px, ${at.y + CARD.height + 8}px)` }}>
+      <span>gave {told.slice(0, cut)}</span>
+      <code>{told.slice(cut + 1)}</code>
     </div>
   );
 }
@@ -102,7 +130,8 @@ function usePassed(edge: GraphEdge, isGone: boolean): { amount: string; preview:
     const source = feed.model.node.get(edge.from);
     if (!source || feed.model.learned || edge.params.length === 0 || !isGone) return "";
     const passed = passedOf(source, feed.state, source.kind === "capture" ? feed.state.item_count : undefined);
-    return passed ? `${passed.amount}\n${passed.preview}` : "";
+    // The graph does not say which part of the input an edge takes.
+    return passed ? `${source.kind === "trigger" ? "" : passed.amount}\n${passed.preview}` : "";
   });
   const [amount = "", ...rest] = told.split("\n");
   return { amount, preview: rest.join("\n") };

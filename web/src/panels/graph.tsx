@@ -43,7 +43,7 @@ function Drawn({ store, version, state, position, selection, select, model }: Pa
 
   const [feed] = useState(() => new Feed(store, state, model));
   feed.toggle = useCallback((id, open) => setToggled((before) => new Map(before).set(id, open)), []);
-  feed.isGroup = useCallback((id) => tree.groups.has(id), [tree]);
+  feed.groupOf = useCallback((id) => tree.groups.get(id), [tree]);
   feed.model = model; // before the cards of a new model read it
   useLayoutEffect(() => feed.set(store, state, model, position), [feed, store, version, state, position, model]);
 

@@ -51,10 +51,12 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
 
   const first = drawing.view.cards[0];
   useEffect(() => {
-    focus.activate = (id) => (id.includes(":") && feed.isGroup(id) ? feed.toggle(id, true) : select(id));
+    focus.activate = (id) => (feed.groupOf(id) ? feed.toggle(id, true) : select(id));
     const at = focus.at !== undefined && drawing.layout.cards.has(focus.at) ? focus.at : (selected ?? first);
     focus.set({ selected, at });
   }, [focus, feed, drawing, selected, select, first]);
+
+  useOpened(drawing, focus, follow.leave);
 
   const show = useCallback(
     (id: string) => {
@@ -86,7 +88,7 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
   return (
     <FocusContext.Provider value={focus}>
       <FarContext.Provider value={far}>
-      <div id="graph-canvas" className={css.canvas} data-far={far || undefined} onKeyDown={press} onBlur={() => focus.set({ inside: false })}>
+        <div id="graph-canvas" className={css.canvas} data-far={far || undefined} onKeyDown={press} onBlur={() => focus.set({ inside: false })}>
         <ReactFlow
           nodes={nodes}
           edges={NONE}
@@ -164,6 +166,24 @@ function useFollow({ layout }: Drawing, newest: string | undefined): Follow {
       go(true);
     }, [go]),
   };
+}
+
+/** What was opened is gone to, by the eye and by the keyboard. */
+function useOpened({ view, layout }: Drawing, focus: Focus, leave: () => void): void {
+  const { fitBounds } = useReactFlow();
+  const before = useRef<Drawing["view"]>(view);
+  useEffect(() => {
+    const was = before.current;
+    before.current = view;
+    const opened = view.regions.find((group) => was.groups.some((one) => one.id === group.id));
+    const box = opened && layout.regions.get(opened.id);
+    const closed = view.groups.find((group) => was.regions.some((one) => one.id === group.id));
+    if (closed) focus.set({ at: closed.id, wanted: closed.id });
+    if (!opened || !box) return;
+    leave();
+    void fitBounds(box, { padding: 0.05, duration: 0 });
+    focus.set({ at: opened.children[0], wanted: opened.children[0] });
+  }, [view, layout, focus, leave, fitBounds]);
 }
 
 function Tools({ follow }: { follow: Follow }) {

@@ -4,14 +4,14 @@
 // anew only when that changed.
 import type { NodeState } from "@tailrace/client";
 import type { Node, NodeProps } from "@xyflow/react";
-import { createContext, memo, useContext, useEffect, useRef, useState, useSyncExternalStore, type CSSProperties } from "react";
+import { createContext, memo, useContext, useEffect, useState, useSyncExternalStore, type CSSProperties } from "react";
 import { colourOf, Mark, wordOf } from "../../parts/marks.tsx";
 import { duration, Duration, useNow } from "../../parts/time.tsx";
 import { notes, perSecond, progressOf } from "./facts.ts";
 import { momentAt, useCounts, useFeed, useNode } from "./feed.ts";
 import { useFocus } from "./focus.ts";
 import type { Group } from "./groups.ts";
-import { KindMark, kindWord } from "./kinds.tsx";
+import { KindMark } from "./kinds.tsx";
 import type { GraphNode } from "./model.ts";
 import css from "./graph.module.css";
 
@@ -168,11 +168,10 @@ export const GroupCard = memo(function GroupCard({ data: { group } }: NodeProps<
 });
 
 export const Region = memo(function Region({ data: { group } }: NodeProps<RegionNode>) {
-  const focus = useRef<HTMLButtonElement>(null);
   const { toggle } = useFeed();
   return (
     <div className={css.region} data-kind={group.kind}>
-      <button ref={focus} type="button" className={css.regionName} onClick={() => toggle(group.id, false)} aria-expanded title={`Close ${group.label}`}>
+      <button type="button" className={css.regionName} onClick={() => toggle(group.id, false)} aria-expanded title={`Close ${group.label}`}>
         <svg viewBox="0 0 14 14" width="10" height="10" aria-hidden>
           <path d="M3 5l4 4 4-4" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round" />
         </svg>
@@ -182,8 +181,3 @@ export const Region = memo(function Region({ data: { group } }: NodeProps<Region
     </div>
   );
 });
-
-/** A card's word for screen readers, in the list beside the drawing. */
-export function saidOf(node: GraphNode, status: string): string {
-  return `${kindWord(node.kind)}, ${wordOf(status)}`;
-}

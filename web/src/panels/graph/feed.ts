@@ -6,6 +6,7 @@ import type { ExecutionState, NodeState } from "@tailrace/client";
 import { createContext, useCallback, useContext, useSyncExternalStore } from "react";
 import type { ExecutionStore } from "../../data/execution.ts";
 import { countsOf, edgeLook, RATE_WINDOW_MS, rateOf, statusOf, type EdgeLook } from "./facts.ts";
+import type { Group } from "./groups.ts";
 import type { GraphEdge, GraphModel } from "./model.ts";
 
 /** Where cards read. */
@@ -16,7 +17,7 @@ export class Feed {
   position: number | null = null;
   /** Open or close a group. */
   toggle: (id: string, open: boolean) => void = () => undefined;
-  isGroup: (id: string) => boolean = () => false;
+  groupOf: (id: string) => Group | undefined = () => undefined;
   /** What the store's last event said the time was, and when it came here: the server's clock. */
   #heard = { server: 0, here: 0, head: 0 };
   readonly #listeners = new Set<() => void>();
@@ -38,6 +39,13 @@ export class Feed {
       this.#heard = { server: Date.parse(last.ts), here: performance.now(), head: last.id };
     }
     for (const listener of this.#listeners) listener();
+  }
+
+  /** How a node stands, or what is most urgent in a group. */
+  status(id: string): string {
+    const node = this.model.node.get(id);
+    if (node) return statusOf(node, this.state);
+    return countsOf(this.groupOf(id)?.leaves ?? [], this.state)[0]?.[0] ?? "new";
   }
 
   /** The moment that is shown, by the server's clock, as far as it was heard. */
@@ -88,10 +96,7 @@ export function useFeed(): Feed {
 export function useNode(id: string): { status: string; state: NodeState | undefined } {
   const feed = useFeed();
   const state = useSyncExternalStore(feed.subscribe, () => feed.state.nodes.get(id));
-  const status = useSyncExternalStore(feed.subscribe, () => {
-    const node = feed.model.node.get(id);
-    return node ? statusOf(node, feed.state) : "new";
-  });
+  const status = useSyncExternalStore(feed.subscribe, () => feed.status(id));
   return { status, state };
 }
 

@@ -2,7 +2,7 @@
 //
 // The law of this file: positions are a pure function of what is asked, so the same graph always
 // looks the same. What is learned keeps the place that it once had.
-export const CARD = { width: 208, height: 60 } as const;
+export const CARD = { width: 224, height: 60 } as const;
 export const GAP = { across: 24, along: 40 } as const;
 
 export interface Point {
@@ -68,8 +68,7 @@ export function grown(ids: readonly string[], edges: Request["edges"], kept: Rea
 }
 
 /** Lay out cards and frames in rows, in their order; no edges. */
-export function tiled(request: Pick<Request, "cards" | "regions">, most = 8): Layout {
-  const columns = Math.min(most, Math.max(3, Math.ceil(Math.sqrt(request.cards.length / 2))));
+export function tiled(request: Pick<Request, "cards" | "regions">, columns: number): Layout {
   const made: Layout = { direction: "TB", cards: new Map(), regions: new Map(), edges: new Map() };
   const step = { x: CARD.width + GAP.across, y: CARD.height + GAP.across };
   let [column, y] = [0, 0];
@@ -106,6 +105,8 @@ export function tiled(request: Pick<Request, "cards" | "regions">, most = 8): La
   return made;
 }
 
+const MANY = 60;
+
 /** The way that fits a room better: down, or to the right. */
 export function directionFor(ranks: Iterable<number>, room: { width: number; height: number }): Direction {
   const sizes = new Map<number, number>();
@@ -116,7 +117,8 @@ export function directionFor(ranks: Iterable<number>, room: { width: number; hei
   const fit = (width: number, height: number) => Math.min(1, room.width / width, room.height / height);
   const down = fit(across(CARD.width, wide), along(CARD.height, deep));
   const right = fit(along(CARD.width, deep), across(CARD.height, wide));
-  return right > down * 1.15 ? "LR" : "TB";
+  // Cards are wide: the ways between many of them take less room beside than above each other.
+  return right > down * (deep * wide > MANY ? 0.6 : 1.15) ? "LR" : "TB";
 }
 
 /** A path through points that leaves and comes along the direction, and never turns sharply. */

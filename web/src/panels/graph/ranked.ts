@@ -4,6 +4,7 @@
 import { Graph, layout } from "@dagrejs/dagre";
 import { CARD, GAP, port, tiled, type Box, type Layout, type Point, type Request } from "./layout.ts";
 
+const COLUMNS = 8; // of what is tiled
 const MANY = 250; // the exact ranker takes seconds for more, where the other takes a tenth of one
 
 /** Lay out a graph in ranks; what is in a tiled region stands in rows in it, and it is one node. */
@@ -36,8 +37,11 @@ export function ranked({ direction, cards, regions, edges }: Request): Layout {
   for (const { id, parent } of cards) if (!boxes.of(parent)) made.cards.set(id, cornerOf(graph.node(id)));
   for (const { id } of regions) {
     const box = boxes.of(id);
-    if (box === undefined) made.regions.set(id, cornerOf(graph.node(id)));
-    else if (box === id) boxes.put(id, cornerOf(graph.node(id)), made);
+    if (box === id) boxes.put(id, cornerOf(graph.node(id)), made);
+  }
+  for (const { id } of [...regions].reverse()) {
+    // A frame is drawn close around what is in it; dagre keeps room for the ways beside it.
+    if (boxes.of(id) === undefined) made.regions.set(id, around(id, cards, regions, made) ?? cornerOf(graph.node(id)));
   }
   for (const { id, from, to } of edges) {
     const way = (end(from) === end(to) ? {} : graph.edge(end(from), end(to), id)) as { points?: Point[]; x?: number; y?: number };
@@ -77,7 +81,8 @@ class Boxes {
     if (box === undefined || this.#inside.has(box)) return;
     const inside = cards.filter((one) => this.of(one.parent) === box);
     const regions = this.regions.filter((one) => this.of(one.id) === box);
-    this.#inside.set(box, tiled({ cards: inside, regions: regions.map((one) => (one.id === box ? { ...one, parent: undefined } : one)) }));
+    const within = regions.map((one) => (one.id === box ? { ...one, parent: undefined } : one));
+    this.#inside.set(box, tiled({ cards: inside, regions: within }, COLUMNS));
   }
 
   size(box: string): { width: number; height: number } {
@@ -92,6 +97,18 @@ class Boxes {
     for (const [id, at] of inside.cards) made.cards.set(id, { x: at.x + dx, y: at.y + dy });
     for (const [id, at] of inside.regions) made.regions.set(id, { ...at, x: at.x + dx, y: at.y + dy });
   }
+}
+
+function around(id: string, cards: Request["cards"], regions: Request["regions"], made: Layout): Box | undefined {
+  const boxes = [
+    ...cards.filter((card) => card.parent === id).map((card) => ({ ...made.cards.get(card.id)!, ...CARD })),
+    ...regions.filter((region) => region.parent === id).flatMap((region) => made.regions.get(region.id) ?? []),
+  ];
+  if (boxes.length === 0) return undefined;
+  const [left, top] = [Math.min(...boxes.map((box) => box.x)), Math.min(...boxes.map((box) => box.y))];
+  const right = Math.max(...boxes.map((box) => box.x + box.width));
+  const bottom = Math.max(...boxes.map((box) => box.y + box.height));
+  return { x: left - 14, y: top - 20, width: right - left + 28, height: bottom - top + 36 };
 }
 
 function cornerOf(node: unknown): Box {

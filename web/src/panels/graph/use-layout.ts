@@ -28,7 +28,7 @@ export function useLayout(model: GraphModel, tree: Hierarchy, view: Visible, roo
   const learned = useMemo(() => {
     if (!model.learned) return undefined;
     const request = requestOf(tree, view);
-    if (tree.big) return { view, layout: tiled(request, Math.max(2, Math.floor(roomNow.current.width / 240))) };
+    if (tree.big) return { view, layout: tiled(request, Math.min(8, Math.max(2, Math.floor(roomNow.current.width / 120)))) };
     const layout = grown(view.cards.filter((id) => model.node.has(id)), request.edges, kept.current);
     for (const [id, at] of layout.cards) kept.current.set(id, at);
     return { view, layout };

@@ -1,0 +1,80 @@
+// The axis: ticks, the moment that is shown, a part to zoom to.
+import { useRef, useState, type PointerEvent } from "react";
+import { duration } from "../../parts/time.tsx";
+import { ticks } from "./ticks.ts";
+import css from "./waterfall.module.css";
+
+/** A part of the time, in milliseconds since 1970. */
+export interface Range {
+  from: number;
+  to: number;
+}
+
+export interface AxisProps {
+  begin: number;
+  whole: Range;
+  shown: Range;
+  /** The moment of the position that is shown. */
+  moment: number | undefined;
+  height: number;
+  zoom: (range: Range | undefined) => void;
+  /** Go to a moment. */
+  seek: (moment: number) => void;
+}
+
+/** A moment's place in a range, in percent. */
+export function share(at: number, { from, to }: Range): number {
+  return (100 * (at - from)) / (to - from);
+}
+
+/** Drag to zoom, click to go there, click twice for everything. */
+export function Axis({ begin, whole, shown, moment, height, zoom, seek }: AxisProps) {
+  const track = useRef<HTMLDivElement>(null);
+  const [drag, setDrag] = useState<[number, number]>();
+  const at = (event: PointerEvent) => {
+    const { left, width } = track.current!.getBoundingClientRect();
+    return shown.from + (shown.to - shown.from) * Math.min(Math.max((event.clientX - left) / width, 0), 1);
+  };
+  const down = (event: PointerEvent<HTMLDivElement>) => {
+    event.currentTarget.setPointerCapture(event.pointerId);
+    setDrag([at(event), at(event)]);
+  };
+  const up = (event: PointerEvent) => {
+    if (!drag) return;
+    const [from, to] = [Math.min(drag[0], at(event)), Math.max(drag[0], at(event))];
+    setDrag(undefined);
+    if (Math.abs(share(to, shown) - share(from, shown)) > 0.7) zoom({ from, to });
+    else seek(from);
+  };
+  const places = ticks(shown.from - begin, shown.to - begin, 7);
+  const marked = drag && { from: Math.min(...drag), to: Math.max(...drag) };
+  return (
+    <div className={css.axis} title="Drag to zoom, click to go there">
+      <div />
+      <div
+        ref={track}
+        className={css.ticks}
+        onPointerDown={down}
+        onPointerMove={(event) => drag && setDrag([drag[0], at(event)])}
+        onPointerUp={up}
+        onDoubleClick={() => zoom(undefined)}
+        data-testid="axis"
+      >
+        {places.map(({ ms, label }) => (
+          <span key={ms} className={css.tick} style={{ left: `${share(begin + ms, shown)}%` }}>
+            <i style={{ height: height + 30 }} />
+            <span className="number">{label}</span>
+          </span>
+        ))}
+        {marked && <span className={css.brush} style={{ left: `${share(marked.from, shown)}%`, width: `${share(marked.to, shown) - share(marked.from, shown)}%` }} />}
+        {moment !== undefined && moment >= shown.from && moment <= shown.to && (
+          <span className={css.moment} data-testid="moment" style={{ left: `${share(moment, shown)}%` }}>
+            <i style={{ height: height + 30 }} />
+            <span className="number">{duration(moment - begin)}</span>
+          </span>
+        )}
+      </div>
+      <div className={css.whole}>{shown === whole ? "" : duration(shown.to - shown.from)}</div>
+    </div>
+  );
+}

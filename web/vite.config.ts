@@ -6,7 +6,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   base: "./",
   plugins: [react()],
-  resolve: { conditions: ["source", "module", "browser", "development|production"] },
+  // The client as its source: the page is built, and tested, without building it first.
+  resolve: { alias: { "@tailrace/client": new URL("client/src/index.ts", import.meta.url).pathname } },
   build: {
     outDir: "../src/tailrace/ui",
     emptyOutDir: true,

@@ -4,14 +4,14 @@
 // is there and does not know, every way leads to the login, and from it back.
 import type { Session } from "@tailrace/client";
 import { createContext, lazy, Suspense, useContext, useEffect, useState } from "react";
-import { Link, Redirect, Route, Router, Switch, useLocation, useSearch } from "wouter";
+import { Link, Route, Router, Switch, useLocation } from "wouter";
 import { problemFrom } from "./data/hub.ts";
 import type { Problem as What } from "./data/protocol.ts";
 import { BASE } from "./data/tab.ts";
 import { clientOf, WorkspaceContext } from "./data/use.ts";
 import { Header } from "./parts/header.tsx";
 import { Boundary } from "./parts/boundary.tsx";
-import { Empty, Problem } from "./parts/problem.tsx";
+import { Empty, Refused } from "./parts/problem.tsx";
 import { useParam } from "./url.ts";
 
 const Executions = lazy(() => import("./routes/executions.tsx"));
@@ -38,8 +38,8 @@ function Known() {
   const [session, setSession] = useState<Session>();
   const [problem, setProblem] = useState<What>();
   const [location] = useLocation();
-  const search = useSearch();
-  const [workspace = "default"] = useParam("workspace");
+  const [asked] = useParam("workspace");
+  const workspace = asked ?? firstWorkspace(session);
   const atLogin = location === "/login";
 
   useEffect(() => {
@@ -53,7 +53,6 @@ function Known() {
     setProblem(undefined);
     setSession(now);
   };
-  const next = location + (search ? `?${search}` : "");
   return (
     <SessionContext.Provider value={session}>
       <WorkspaceContext.Provider value={workspace}>
@@ -61,15 +60,9 @@ function Known() {
         <main style={{ flex: 1, display: "flex", flexDirection: "column", minWidth: 0 }}>
           <Boundary key={location}>
             <Suspense fallback={null}>
-              {problem && problem.status === 401 && !atLogin ? (
-                <Redirect to={`/login?next=${encodeURIComponent(next)}`} replace />
-              ) : problem && !atLogin ? (
-                <Problem problem={problem}>
-                  <button type="button" className="button" onClick={() => globalThis.location.reload()}>
-                    Try again
-                  </button>
-                </Problem>
-              ) : (
+              {problem && !atLogin ? (
+                <Refused problem={problem} />
+              ) : !session && !atLogin ? null : (
                 <Switch>
                   <Route path="/" component={Executions} />
                   <Route path="/executions/:id">{({ id }) => <Execution id={id} key={id} />}</Route>
@@ -91,4 +84,10 @@ function Known() {
       </WorkspaceContext.Provider>
     </SessionContext.Provider>
   );
+}
+
+/** `default`, unless one may see only others. */
+function firstWorkspace(session: Session | undefined): string {
+  const names = Object.keys(session?.workspaces ?? {});
+  return names.length === 0 || names.includes("*") || names.includes("default") ? "default" : names[0]!;
 }

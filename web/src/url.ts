@@ -2,8 +2,18 @@
 //
 // The law of this file: what a person set is in the URL, so that a link shows another the same; what
 // only moved (a slider on its way) replaces the entry, and makes no history.
-import { useCallback } from "react";
+import { useCallback, useContext } from "react";
 import { useSearchParams } from "wouter";
+import { WorkspaceContext } from "./data/use.ts";
+
+/** Makes links to other places of the page: they stay in the workspace. */
+export function useTo(): (path: string) => string {
+  const workspace = useContext(WorkspaceContext);
+  return useCallback(
+    (path) => (workspace === "default" ? path : `${path}?workspace=${encodeURIComponent(workspace)}`),
+    [workspace],
+  );
+}
 
 /** One parameter; undefined takes it away. */
 export function useParam(name: string): [string | undefined, (value: string | undefined, push?: boolean) => void] {

@@ -50,7 +50,8 @@ export async function problemOf(answer: Response): Promise<TailraceError> {
   };
   let body: Record<string, unknown> = {};
   try {
-    body = (await answer.json()) as Record<string, unknown>;
+    const read: unknown = await answer.json();
+    if (typeof read === "object" && read !== null) body = read as Record<string, unknown>;
   } catch {
     // A proxy's page, or nothing: the status is all that is known.
   }

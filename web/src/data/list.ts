@@ -66,6 +66,13 @@ export class ListStore extends Ticker {
     this.changed();
   }
 
+  /** Forget all rows: what there is has to be read anew. */
+  forget(): void {
+    this.#rows.clear();
+    this.#sorted = undefined;
+    this.changed();
+  }
+
   connected(connection: Connection): void {
     this.connection = connection;
     this.changed();

@@ -34,7 +34,7 @@ export function useClient(): TailraceClient {
   return clientOf(useContext(WorkspaceContext));
 }
 
-/** Draw anew whenever a store has changed, at most once a frame; returns its version. */
+/** Draw anew when a store has changed, every 50 ms at most; returns its version. */
 export function useTicks(store: Ticker): number {
   return useSyncExternalStore(store.subscribe, store.getVersion);
 }
@@ -70,7 +70,14 @@ export function useList(status: string | undefined): ListStore {
       }
     };
     const stop = theTab().subscribe({ kind: "list" }, workspace, {
-      events: (lines) => store.take(lines),
+      events: (lines) => {
+        if (lines.includes('"type":"stream.gap"')) {
+          // Executions are gone, or all are others: a store that was removed, or made anew.
+          store.forget();
+          void read();
+        }
+        store.take(lines);
+      },
       state: (state) => {
         store.connected(state);
         // The stream has what comes from here on; what was before is read after it has begun.

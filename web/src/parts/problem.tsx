@@ -1,6 +1,9 @@
 // What went wrong, and what to do about it; and what to do where there is nothing yet.
+import type { Gap } from "@tailrace/client";
 import { useState, type ReactNode } from "react";
+import { Link, Redirect, useLocation, useSearch } from "wouter";
 import type { Problem as What } from "../data/protocol.ts";
+import { useTo } from "../url.ts";
 import css from "./problem.module.css";
 
 /** An error that takes a panel's place. */
@@ -21,6 +24,40 @@ export function Problem({ problem, children }: { problem: Pick<What, "code" | "m
       </div>
     </div>
   );
+}
+
+/** A route that its data was refused to: to the login if nobody is known here, and from it back. */
+export function Refused({ problem }: { problem: What }) {
+  const [location] = useLocation();
+  const search = useSearch();
+  const to = useTo();
+  if (problem.status === 401) {
+    const next = encodeURIComponent(location + (search ? `?${search}` : ""));
+    return <Redirect to={`/login?next=${next}`} replace />;
+  }
+  return (
+    <Problem problem={problem}>
+      {location !== "/" && (
+        <Link href={to("/")} className="link">
+          All executions
+        </Link>
+      )}
+    </Problem>
+  );
+}
+
+/** What is missing of a log, and why. */
+export function Gaps({ gaps }: { gaps: readonly Gap[] }) {
+  return gaps.map(({ from, to, cause }) => (
+    <p key={`${from}-${to}`} className={css.notice} role="note">
+      <svg viewBox="0 0 14 14" width="13" height="13" aria-hidden>
+        <path d="M1 7h3M10 7h3M6 3l-1 8M9 3l-1 8" fill="none" stroke="currentColor" strokeWidth="1.5" strokeLinecap="round" />
+      </svg>
+      {cause === "lost"
+        ? `The log was lost and made again after event ${from - 1}: what is shown begins anew.`
+        : `Events ${from.toLocaleString("en")} to ${to.toLocaleString("en")} are no longer kept.`}
+    </p>
+  ));
 }
 
 /** Nothing is there yet: what to type first. */

@@ -9,10 +9,10 @@ import { useClient, useExecution } from "../data/use.ts";
 import { useConnectionShown } from "../parts/connection.tsx";
 import { Boundary } from "../parts/boundary.tsx";
 import { Status } from "../parts/marks.tsx";
-import { Copy, Problem } from "../parts/problem.tsx";
+import { Copy, Gaps, Problem, Refused } from "../parts/problem.tsx";
 import { Duration } from "../parts/time.tsx";
 import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
-import { useParam, useSetParams } from "../url.ts";
+import { useParam, useSetParams, useTo } from "../url.ts";
 import css from "./execution.module.css";
 
 export default function Execution({ id }: { id: string }) {
@@ -35,7 +35,7 @@ export default function Execution({ id }: { id: string }) {
     document.title = `${state.flow || id} · Tailrace`;
   }, [state.flow, id]);
 
-  if (store.problem && store.count === 0) return <Refused problem={store.problem} />;
+  if (store.problem && (store.count === 0 || store.problem.status === 401)) return <Refused problem={store.problem} />;
   const props: PanelProps = {
     store,
     version: store.version,
@@ -49,6 +49,7 @@ export default function Execution({ id }: { id: string }) {
   return (
     <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
       <Top store={store} state={state} />
+      <Gaps gaps={store.gaps} />
       <div className={css.body}>
         <section className={css.main}>
           <Tabs store={store} chosen={panelId} choose={(panel) => setPanel(panel, true)} />
@@ -60,7 +61,7 @@ export default function Execution({ id }: { id: string }) {
             </Boundary>
           </div>
         </section>
-        <aside className={css.aside} aria-label="Inspector">
+        <aside className={css.aside} aria-label="Inspector" tabIndex={0}>
           <Boundary>
             <Suspense fallback={null}>
               <Inspector {...props} />
@@ -79,6 +80,7 @@ export default function Execution({ id }: { id: string }) {
 
 function Top({ store, state }: { store: ExecutionStore; state: ExecutionState }) {
   const client = useClient();
+  const to = useTo();
   const [problem, setProblem] = useState<What>();
   const [asked, setAsked] = useState(false);
   const stoppable = !hasEnded(store.live) && store.live.status !== "new" && store.live.status !== "cancelling";
@@ -94,7 +96,7 @@ function Top({ store, state }: { store: ExecutionStore; state: ExecutionState })
   return (
     <header className={css.top}>
       <nav aria-label="Where this is" className={css.crumbs}>
-        <Link href="/" className="muted">
+        <Link href={to("/")} className="muted">
           Executions
         </Link>
         <span aria-hidden className="muted">
@@ -153,24 +155,6 @@ function Tabs({ store, chosen, choose }: { store: ExecutionStore; chosen: string
         );
       })}
     </div>
-  );
-}
-
-function Refused({ problem }: { problem: What }) {
-  return (
-    <Problem problem={problem}>
-      <p>
-        {problem.status === 401 ? (
-          <Link href={`/login?next=${encodeURIComponent(location.pathname.split("/ui")[1] ?? "/")}`} className="link">
-            Sign in
-          </Link>
-        ) : (
-          <Link href="/" className="link">
-            All executions
-          </Link>
-        )}
-      </p>
-    </Problem>
   );
 }
 

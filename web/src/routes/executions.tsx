@@ -5,10 +5,10 @@ import type { Row } from "../data/list.ts";
 import { useList } from "../data/use.ts";
 import { useConnectionShown } from "../parts/connection.tsx";
 import { Status } from "../parts/marks.tsx";
-import { Empty, Problem } from "../parts/problem.tsx";
+import { Empty, Refused } from "../parts/problem.tsx";
 import { Ago, Duration } from "../parts/time.tsx";
 import { Start } from "../panels/contract.ts";
-import { useParam } from "../url.ts";
+import { useParam, useTo } from "../url.ts";
 import css from "./executions.module.css";
 
 const FILTERS = ["all", "running", "completed", "failed", "cancelled"] as const;
@@ -18,6 +18,7 @@ export default function Executions() {
   const [search = "", setSearch] = useParam("q");
   const [starting, setStarting] = useState(false);
   const [, go] = useLocation();
+  const to = useTo();
   const list = useList(status);
   useConnectionShown(list.connection);
   useEffect(() => {
@@ -56,7 +57,7 @@ export default function Executions() {
         </button>
       </div>
       {list.problem ? (
-        <Problem problem={list.problem} />
+        <Refused problem={list.problem} />
       ) : list.loaded && shown.length === 0 ? (
         <Nothing filtered={status !== undefined || search !== ""} />
       ) : (
@@ -65,7 +66,7 @@ export default function Executions() {
       {starting && (
         <Dialog title="Start a flow" onClose={() => setStarting(false)}>
           <Suspense fallback={null}>
-            <Start onClose={() => setStarting(false)} onStarted={(id) => go(`/executions/${id}`)} />
+            <Start onClose={() => setStarting(false)} onStarted={(id) => go(to(`/executions/${id}`))} />
           </Suspense>
         </Dialog>
       )}
@@ -115,7 +116,7 @@ function Table({ rows }: { rows: readonly Row[] }) {
 }
 
 function Line({ row }: { row: Row }) {
-  const href = `/executions/${row.id}`;
+  const href = useTo()(`/executions/${row.id}`);
   return (
     <tr data-execution={row.id} data-status={row.status}>
       <td>

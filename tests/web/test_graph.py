@@ -261,3 +261,98 @@ def test_ten_thousand_nodes_collapse_into_groups(server: Server, page: "Page", s
     expect(card(page, "row 9999")).to_have_attribute("data-status", "completed")
     shot("graph-10000-open")
     assert not long_tasks(page)
+
+
+def test_the_waterfall_has_each_try_its_wait_and_the_critical_path(
+    server: Server, page: "Page", shot: Shot
+) -> None:
+    server.begin()
+    names = ["fetch", "parse", "count", "check", "report"]
+    edges = [("fetch", "parse"), ("fetch", "count"), ("parse", "check"), ("count", "report")]
+    job = Engine(server, graph(names, [*edges, ("check", "report")]))
+    lost = {"type": "ConnectionError", "message": "no route to host"}
+    job.tell(
+        event("node.queued", "fetch", 0.2),
+        started("fetch", 1.2),
+        event("node.retrying", "fetch", 3, error=lost, delay_ms=1000),
+        started("fetch", 4, attempt=2),
+        completed("fetch", 8, attempt=2),
+        event("node.queued", "parse", 8),
+        event("node.queued", "count", 8),
+        started("parse", 8.5),
+        started("count", 9),
+        completed("count", 13),
+        completed("parse", 20),
+        started("check", 20.5),
+        completed("check", 24),
+        started("report", 24.2),
+    )
+    open_page(page, server, job.id, panel="waterfall")
+    rows = page.get_by_role("list", name="Timeline of nodes").get_by_role("button")
+    expect(rows).to_have_count(6)  # five nodes, one of them tried twice
+    tries = page.locator("[data-bar='fetch']")
+    expect(tries.nth(0)).to_have_attribute("data-status", "retrying")
+    expect(tries.nth(0)).to_contain_text("waited 1.00 s, ran 1.80 s")
+    expect(tries.nth(1)).to_contain_text("paused 1.00 s before, ran 4.00 s")
+    expect(page.locator("[data-bar='report'] [data-piece='run']")).to_have_attribute("data-open", "true")
+    shot("waterfall-live")
+    job.tell(completed("report", 26), event("execution.completed", None, 26.05))
+    expect(page.locator("[data-bar='report']")).to_have_attribute("data-status", "completed")
+    # What the whole waited for: not count, which ended while parse still ran.
+    for name, is_critical in (("fetch", True), ("parse", True), ("count", False), ("check", True)):
+        shown = page.locator(f"[data-bar='{name}']").first
+        if is_critical:
+            expect(shown).to_have_attribute("data-critical", "true")
+        else:
+            expect(shown).not_to_have_attribute("data-critical", "true")
+    expect(page.get_by_text("26.0 s", exact=True).first).to_be_visible()
+    shot("waterfall")
+    shot("waterfall", dark=True)
+    shot("waterfall", phone=True)
+    shot("waterfall", dark=True, phone=True)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    only = page.get_by_role("button", name=re.compile("^Critical path"))
+    only.click()
+    expect(rows).to_have_count(5)
+    only.click()
+    # By keyboard: down the rows, what stands there is told; z goes near, Escape back.
+    rows.first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_test_id("detail")).to_contain_text("attempt 2")
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_test_id("detail")).to_contain_text("ConnectionError: no route to host")
+    page.keyboard.press("z")
+    expect(page.get_by_role("button", name="Show all")).to_be_enabled()
+    shot("waterfall-zoomed")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Show all")).to_be_disabled()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("node=fetch"))
+    # A click on the axis goes to that moment of the log.
+    box = page.get_by_test_id("axis").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + 10)
+    expect(page).to_have_url(re.compile(r"at=\d+"))
+    expect(page.get_by_test_id("moment")).to_be_visible()
+    expect(page.locator("[data-bar='check']")).to_have_count(0)  # it had not begun
+    expect(page.locator("[data-bar='count']")).to_have_attribute("data-status", "running")
+    shot("waterfall-position")
+
+
+def test_the_waterfall_draws_only_the_rows_that_are_seen(server: Server, page: "Page") -> None:
+    server.begin()
+    job = Engine(server)
+    for first in range(0, 10_000, 500):
+        some = [f"row {number}" for number in range(first, first + 500)]
+        job.tell(*(started(name, first / 250) for name in some))
+        job.tell(*(completed(name, first / 250 + 1) for name in some))
+    page.add_init_script(LONG_TASKS)
+    open_page(page, server, job.id, panel="waterfall")
+    bars = page.locator("[data-bar]")
+    expect(page.locator("[aria-setsize='10000']").first).to_be_visible()
+    assert bars.count() < 80
+    bars.first.focus()
+    page.keyboard.press("End")
+    expect(page.locator("[data-bar='row 9999']")).to_be_focused()
+    assert bars.count() < 80
+    assert not long_tasks(page)

@@ -9,7 +9,7 @@ import { Empty } from "../parts/problem.tsx";
 import { useNow } from "../parts/time.tsx";
 import type { PanelProps } from "./contract.ts";
 import { momentAt } from "./graph/feed.ts";
-import { Axis, type Range } from "./waterfall/axis.tsx";
+import { Axis, Lines, type Range } from "./waterfall/axis.tsx";
 import { criticalPath, type Path, type Times } from "./waterfall/critical.ts";
 import { Detail, Head } from "./waterfall/head.tsx";
 import { Row, Whole } from "./waterfall/row.tsx";
@@ -60,6 +60,7 @@ export default function Waterfall(props: PanelProps) {
     else return;
     event.preventDefault();
   };
+  const shownMoment = position === null ? undefined : end;
   const tabStop = focused?.key ?? bars[0]?.key;
   return (
     <div className={css.waterfall}>
@@ -73,29 +74,32 @@ export default function Waterfall(props: PanelProps) {
         zoomTo={selection.node === undefined ? undefined : () => zoomTo(all.find((bar) => bar.node === selection.node))}
       />
       <div ref={scroll} className={css.scroll}>
-        <Axis begin={begin} whole={whole} shown={shown} moment={position === null ? undefined : end} height={(bars.length + 1) * ROW} zoom={setRange} seek={(to) => seek(positionAt(store, to))} />
-        <Whole state={state} begin={begin} shown={shown} end={end} />
-        <ol className={css.rows} aria-label="Timeline of nodes" style={{ height: rows.getTotalSize() }} onKeyDown={press}>
-          {rows.getVirtualItems().map(({ index, start }) => {
-            const bar = bars[index]!;
-            return (
-              <Row
-                key={bar.key}
-                bar={bar}
-                place={{ index, of: bars.length, top: start }}
-                begin={begin}
-                shown={shown}
-                end={end}
-                isCritical={critical.has(bar.node)}
-                isSelected={selection.node === bar.node}
-                isTabStop={bar.key === tabStop}
-                look={setAt}
-                select={select}
-              />
-            );
-          })}
-        </ol>
-        {bars.length === 0 && <p className={css.none}>No node has started yet.</p>}
+        <Axis begin={begin} whole={whole} shown={shown} moment={shownMoment} zoom={setRange} seek={(to) => seek(positionAt(store, to))} />
+        <div className={css.content}>
+          <Lines begin={begin} shown={shown} moment={shownMoment} />
+          <Whole state={state} begin={begin} shown={shown} end={end} />
+          <ol className={css.rows} aria-label="Timeline of nodes" style={{ height: rows.getTotalSize() }} onKeyDown={press}>
+            {rows.getVirtualItems().map(({ index, start }) => {
+              const bar = bars[index]!;
+              return (
+                <Row
+                  key={bar.key}
+                  bar={bar}
+                  place={{ index, of: bars.length, top: start }}
+                  begin={begin}
+                  shown={shown}
+                  end={end}
+                  isCritical={critical.has(bar.node)}
+                  isSelected={selection.node === bar.node}
+                  isTabStop={bar.key === tabStop}
+                  look={setAt}
+                  select={select}
+                />
+              );
+            })}
+          </ol>
+          {bars.length === 0 && <p className={css.none}>No node has started yet.</p>}
+        </div>
       </div>
       <Detail bar={focused} begin={begin} end={end} isCritical={focused !== undefined && critical.has(focused.node)} />
     </div>

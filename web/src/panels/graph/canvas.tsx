@@ -41,10 +41,26 @@ export function Canvas(props: CanvasProps) {
   );
 }
 
+/** As many more cards are made in each frame: a task that makes hundreds at once is a long one. */
+const SLICE = 80;
+
+/** How many of many are drawn by now: some in each frame, until all are. */
+function useGradually(all: number): number {
+  const [made, setMade] = useState(SLICE);
+  useEffect(() => {
+    if (made >= all) return;
+    const frame = requestAnimationFrame(() => setMade(made + SLICE));
+    return () => cancelAnimationFrame(frame);
+  }, [made, all]);
+  return made;
+}
+
 const Inner = memo(function Inner({ drawing, label, selected, select, newest }: CanvasProps) {
   const feed = useFeed();
   const focus = useMemo(() => new Focus(), []);
-  const nodes = useMemo(() => nodesOf(drawing, feed.model.node), [drawing, feed]);
+  const all = useMemo(() => nodesOf(drawing, feed.model.node), [drawing, feed]);
+  const made = useGradually(all.length);
+  const nodes = useMemo(() => (made < all.length ? all.slice(0, made) : all), [all, made]);
   const { setCenter, getViewport } = useReactFlow();
   const follow = useFollow(drawing, newest);
   const far = useStore((store) => store.transform[2] < FAR);
@@ -111,7 +127,7 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
           onMoveStart={(event) => event && follow.leave()}
           proOptions={{ hideAttribution: true }}
         >
-          <Wires drawing={drawing} />
+          <Wires drawing={drawing} most={made < all.length ? made : Infinity} />
           <Tools follow={follow} />
           {drawing.view.cards.length > MAPPED_FROM && (
             <MiniMap className={css.map} nodeComponent={Dot} pannable zoomable ariaLabel="Map of the graph" bgColor="transparent" maskColor="transparent" />

@@ -19,17 +19,26 @@ export function neighbour(layout: Layout, edges: readonly GraphEdge[], from: str
   const byEdge = ends.filter((id) => layout.cards.has(id)).sort((a, b) => near(a) - near(b))[0];
   if (byEdge !== undefined) return byEdge;
   const isAcross = key !== ahead && key !== back;
+  const kin = isAcross ? kinOf(edges, from) : undefined;
   let best: [string, number] | undefined;
   for (const [id, point] of layout.cards) {
     const way = along(at, point, key);
     if (id === from || way <= 0) continue;
     const aside = Math.abs(key === "ArrowUp" || key === "ArrowDown" ? point.x - at.x : point.y - at.y);
-    // Across the ranks: only what stands beside it. Along them: rather straight on than near.
-    if (isAcross && aside > (layout.direction === "TB" ? CARD.height : CARD.width) / 2) continue;
+    // Across the ranks: only what stands beside it, or has a source or a target in common with it.
+    if (isAcross && !kin?.has(id) && aside > (layout.direction === "TB" ? CARD.height : CARD.width) / 2) continue;
     const cost = way + 2 * aside;
     if (!best || cost < best[1]) best = [id, cost];
   }
   return best?.[0];
+}
+
+/** What has a source or a target in common with a node. */
+function kinOf(edges: readonly GraphEdge[], id: string): Set<string> {
+  const sources = new Set(edges.filter((edge) => edge.to === id).map((edge) => edge.from));
+  const targets = new Set(edges.filter((edge) => edge.from === id).map((edge) => edge.to));
+  const beside = edges.filter((edge) => sources.has(edge.from)).map((edge) => edge.to);
+  return new Set([...beside, ...edges.filter((edge) => targets.has(edge.to)).map((edge) => edge.from)]);
 }
 
 function isArrow(key: string): key is Arrow {

@@ -18,8 +18,8 @@ const HOVERED_EDGES_MAX = 300;
 
 type Edge = GraphEdge & { count: number };
 
-/** All edges of a drawing, and their labels. */
-export const Wires = memo(function Wires({ drawing }: { drawing: Drawing }) {
+/** The edges of a drawing, `most` at most, and their labels. */
+export const Wires = memo(function Wires({ drawing, most }: { drawing: Drawing; most: number }) {
   const { view, layout } = drawing;
   const focus = useContext(FocusContext);
   const looked = useSyncExternalStore(focus.subscribe, focus.looked);
@@ -27,7 +27,7 @@ export const Wires = memo(function Wires({ drawing }: { drawing: Drawing }) {
   const near = useMemo(() => new Set(looked.split("\n")), [looked]);
   const far = useContext(FarContext);
   const few = view.edges.length <= LABELLED_EDGES_MAX;
-  const drawn = view.edges.filter((edge) => layout.edges.has(edge.id));
+  const drawn = view.edges.filter((edge, at) => at < most && layout.edges.has(edge.id));
   const isNear = (edge: Edge) => hovered === edge.id || near.has(edge.from) || near.has(edge.to);
   return (
     <ViewportPortal>

@@ -16,7 +16,6 @@ export interface AxisProps {
   shown: Range;
   /** The moment of the position that is shown. */
   moment: number | undefined;
-  height: number;
   zoom: (range: Range | undefined) => void;
   /** Go to a moment. */
   seek: (moment: number) => void;
@@ -28,7 +27,7 @@ export function share(at: number, { from, to }: Range): number {
 }
 
 /** Drag to zoom, click to go there, click twice for everything. */
-export function Axis({ begin, whole, shown, moment, height, zoom, seek }: AxisProps) {
+export function Axis({ begin, whole, shown, moment, zoom, seek }: AxisProps) {
   const track = useRef<HTMLDivElement>(null);
   const [drag, setDrag] = useState<[number, number]>();
   const at = (event: PointerEvent) => {
@@ -46,7 +45,6 @@ export function Axis({ begin, whole, shown, moment, height, zoom, seek }: AxisPr
     if (Math.abs(share(to, shown) - share(from, shown)) > 0.7) zoom({ from, to });
     else seek(from);
   };
-  const places = ticks(shown.from - begin, shown.to - begin, 7);
   const marked = drag && { from: Math.min(...drag), to: Math.max(...drag) };
   return (
     <div className={css.axis} title="Drag to zoom, click to go there">
@@ -60,21 +58,43 @@ export function Axis({ begin, whole, shown, moment, height, zoom, seek }: AxisPr
         onDoubleClick={() => zoom(undefined)}
         data-testid="axis"
       >
-        {places.map(({ ms, label }) => (
-          <span key={ms} className={css.tick} style={{ left: `${share(begin + ms, shown)}%` }}>
-            <i style={{ height: height + 30 }} />
-            <span className="number">{label}</span>
+        {placesOf(begin, shown).map(({ ms, label }) => (
+          <span key={ms} className={`${css.tick} number`} style={{ left: `${share(begin + ms, shown)}%` }}>
+            {label}
           </span>
         ))}
         {marked && <span className={css.brush} style={{ left: `${share(marked.from, shown)}%`, width: `${share(marked.to, shown) - share(marked.from, shown)}%` }} />}
-        {moment !== undefined && moment >= shown.from && moment <= shown.to && (
-          <span className={css.moment} data-testid="moment" style={{ left: `${share(moment, shown)}%` }}>
-            <i style={{ height: height + 30 }} />
-            <span className="number">{duration(moment - begin)}</span>
+        {moment !== undefined && isIn(moment, shown) && (
+          <span className={`${css.moment} number`} data-testid="moment" style={{ left: `${share(moment, shown)}%` }}>
+            {duration(moment - begin)}
           </span>
         )}
       </div>
       <div className={css.whole}>{shown === whole ? "" : duration(shown.to - shown.from)}</div>
     </div>
   );
+}
+
+/** The lines below the axis: the ticks' behind the bars, the moment's before them. */
+export function Lines({ begin, shown, moment }: Pick<AxisProps, "begin" | "shown" | "moment">) {
+  return (
+    <>
+      <div className={css.lines} aria-hidden>
+        {placesOf(begin, shown).map(({ ms }) => (
+          <i key={ms} style={{ left: `${share(begin + ms, shown)}%` }} />
+        ))}
+      </div>
+      <div className={css.lines} data-front aria-hidden>
+        {moment !== undefined && isIn(moment, shown) && <i style={{ left: `${share(moment, shown)}%` }} />}
+      </div>
+    </>
+  );
+}
+
+function placesOf(begin: number, shown: Range) {
+  return ticks(shown.from - begin, shown.to - begin, 7);
+}
+
+function isIn(moment: number, { from, to }: Range): boolean {
+  return moment >= from && moment <= to;
 }

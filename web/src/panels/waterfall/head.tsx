@@ -72,7 +72,14 @@ export function Detail({ bar, begin, end, isCritical }: { bar: Bar | undefined; 
         </>
       ) : (
         <span className="muted">
-          <span className={css.key} data-piece="wait" /> waits <span className={css.key} data-piece="run" /> runs
+          <span className={css.key} data-piece="wait" />
+          queued
+          <span className={css.key} data-piece="run" />
+          runs
+          <span className={css.key} data-piece="pause" />
+          until tried again
+          <Diamond />
+          on the critical path
         </span>
       )}
     </div>

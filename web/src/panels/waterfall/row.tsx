@@ -41,8 +41,8 @@ export function Row({ bar, place, begin, shown, end, isCritical, isSelected, isT
         <span className={css.name} data-again={!bar.isFirst || undefined}>
           <Mark status={bar.status} size={12} alone />
           <span className="clip">{bar.isFirst ? bar.node : <span className="unseen">{bar.node}</span>}</span>
-          {!bar.isOnly && <span className={css.try}>attempt {bar.attempt}</span>}
-          {isCritical && bar.isFirst && <Diamond />}
+          {!bar.isOnly && <span className={css.try}><span>attempt </span>{bar.attempt}</span>}
+          {isCritical && bar.isFirst && <Diamond alone />}
         </span>
         <span className={css.track}>
           <Piece kind="pause" span={bar.pause} shown={shown} end={end} />
@@ -103,9 +103,11 @@ function Piece({ kind, span, shown, end, status, isCritical }: PieceProps) {
   );
 }
 
-export function Diamond() {
+/** The mark of the critical path; alone, it says so to who cannot see it. */
+export function Diamond({ alone = false }: { alone?: boolean }) {
+  const told = alone ? { role: "img", "aria-label": "on the critical path" } : { "aria-hidden": true };
   return (
-    <svg viewBox="0 0 10 10" width="9" height="9" className={css.diamond} role="img" aria-label="on the critical path">
+    <svg viewBox="0 0 10 10" width="9" height="9" className={css.diamond} {...told}>
       <path d="M5 0.5L9.5 5 5 9.5 0.5 5z" fill="currentColor" />
     </svg>
   );

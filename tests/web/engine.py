@@ -14,12 +14,16 @@ BEGAN = datetime.now(UTC) - timedelta(minutes=1)
 class Engine:
     """Reports one execution, step by step; times are seconds after BEGAN, up to 60."""
 
-    def __init__(self, server: Server, graph: dict[str, Any] | None = None, flow: str = "job") -> None:
+    def __init__(
+        self, server: Server, graph: dict[str, Any] | None = None, flow: str = "job"
+    ) -> None:
         self.id = f"engine-{id(self)}"
         self._url, self._seq = server.executions(self.id, "events"), 0
-        queued = {"flow": flow, "kind": "workflow", "lease_ms": 600_000}
+        queued: dict[str, Any] = {"flow": flow, "kind": "workflow", "lease_ms": 600_000}
+        if graph is not None:
+            queued["graph"] = graph
         self.tell(
-            event("execution.queued", None, 0, **queued, **({"graph": graph} if graph else {})),
+            event("execution.queued", None, 0, **queued),
             event("execution.started", None, 0.05, worker="tests"),
         )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 pytest.importorskip("playwright")
-from playwright.sync_api import expect  # noqa: E402
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
 expect.set_options(timeout=15_000)
@@ -263,6 +263,27 @@ def test_ten_thousand_nodes_collapse_into_groups(server: Server, page: "Page", s
     assert not long_tasks(page)
 
 
+def test_a_large_graph_collapses_into_its_layers(server: Server, page: "Page", shot: Shot) -> None:
+    server.begin()
+    wide, deep = 120, 10
+    names = [f"n{row}_{column}" for row in range(deep) for column in range(wide)]
+    edges = [(f"n{row - 1}_{c}", f"n{row}_{c}") for row in range(1, deep) for c in range(wide)]
+    job = Engine(server, graph(names, edges))
+    job.tell(*(started(name, 1) for name in names[: 2 * wide]))
+    job.tell(*(completed(name, 2) for name in names[:wide]))
+    page.add_init_script(LONG_TASKS)
+    open_page(page, server, job.id, panel="graph")
+    layer = page.locator("[data-group]", has_text="Layer 3")
+    expect(layer).to_contain_text("120 nodes")
+    expect(layer.get_by_role("img", name="running")).to_be_visible()
+    shot("graph-layers")
+    layer.click()
+    page.locator("[data-group]", has_text="101–120").click()
+    expect(card(page, "n1_119")).to_have_attribute("data-status", "running")
+    shot("graph-layers-open")
+    assert not long_tasks(page)
+
+
 def test_the_waterfall_has_each_try_its_wait_and_the_critical_path(
     server: Server, page: "Page", shot: Shot
 ) -> None:
@@ -294,7 +315,9 @@ def test_the_waterfall_has_each_try_its_wait_and_the_critical_path(
     expect(tries.nth(0)).to_have_attribute("data-status", "retrying")
     expect(tries.nth(0)).to_contain_text("waited 1.00 s, ran 1.80 s")
     expect(tries.nth(1)).to_contain_text("paused 1.00 s before, ran 4.00 s")
-    expect(page.locator("[data-bar='report'] [data-piece='run']")).to_have_attribute("data-open", "true")
+    expect(page.locator("[data-bar='report'] [data-piece='run']")).to_have_attribute(
+        "data-open", "true"
+    )
     shot("waterfall-live")
     job.tell(completed("report", 26), event("execution.completed", None, 26.05))
     expect(page.locator("[data-bar='report']")).to_have_attribute("data-status", "completed")

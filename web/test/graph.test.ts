@@ -240,6 +240,7 @@ describe("facts", () => {
     expect(edgeLook(edge, "completed", "running")).toBe("busy");
     expect(edgeLook(edge, "completed", "completed")).toBe("passed");
     expect(edgeLook(edge, "completed", "skipped")).toBe("skipped");
+    expect(edgeLook({ ...edge, params: [], when: "true" }, "completed", "running")).toBe("passed");
     expect(edgeLook({ ...edge, stream: true }, "running", "running")).toBe("busy");
     expect(edgeLook({ ...edge, stream: true }, "running", "new")).toBe("idle");
   });

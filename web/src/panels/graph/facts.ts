@@ -23,7 +23,7 @@ export function edgeLook(edge: GraphEdge, from: string, to: string): EdgeLook {
     return from === "completed" ? (used ? "busy" : "passed") : "idle";
   }
   if (from !== "completed") return "idle";
-  return used ? "busy" : "passed";
+  return used && edge.params.length > 0 ? "busy" : "passed"; // an order, or a condition, is in no use
 }
 
 /** What went along an edge: how much, and how it looks. */

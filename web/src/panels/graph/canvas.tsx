@@ -19,8 +19,8 @@ const TYPES = { card: Card, group: GroupCard, region: Region };
 /** More cards than these are drawn only where they are seen. */
 const ALL_DRAWN_MAX = 80;
 const MAPPED_FROM = 40;
-/** Smaller than this, text is not read: cards show their marks alone. */
-const FAR = 0.42;
+/** Smaller than this, small text is not read: cards show their marks and names alone, larger. */
+const FAR = 0.5;
 /** Following, a card must be readable. */
 const READABLE = 0.6;
 
@@ -129,9 +129,7 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
         >
           <Wires drawing={drawing} most={made < all.length ? made : Infinity} />
           <Tools follow={follow} />
-          {drawing.view.cards.length > MAPPED_FROM && (
-            <MiniMap className={css.map} nodeComponent={Dot} pannable zoomable ariaLabel="Map of the graph" bgColor="transparent" maskColor="transparent" />
-          )}
+          {drawing.view.cards.length > MAPPED_FROM && <Overview drawing={drawing} />}
         </ReactFlow>
       </div>
       </FarContext.Provider>
@@ -232,6 +230,20 @@ function Sign({ path }: { path: string }) {
     </svg>
   );
 }
+
+/** Where in the drawing one is; while all of it is in sight there is no need to say so. */
+function Overview({ drawing }: { drawing: Drawing }) {
+  const box = useMemo(() => boundsOf(drawing.layout), [drawing]);
+  const isAllSeen = useStore(({ transform: [x, y, zoom], width, height }) => {
+    if (!box) return true;
+    const [left, top] = [box.x * zoom + x, box.y * zoom + y];
+    return left >= 0 && top >= 0 && left + box.width * zoom <= width && top + box.height * zoom <= height;
+  });
+  if (isAllSeen) return null;
+  return <MiniMap className={css.map} nodeComponent={Dot} pannable zoomable ariaLabel="Map of the graph" bgColor="transparent" maskColor="transparent" style={MAP_SIZE} />;
+}
+
+const MAP_SIZE = { width: 156, height: 104 };
 
 /** A node on the map. */
 function Dot({ id, x, y, width, height }: MiniMapNodeProps) {

@@ -39,8 +39,8 @@ export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) 
       data-mapped={node.mapped || undefined}
       title={node.summary}
     >
-      <Mark status={status} />
-      {far ? <span className="unseen">{node.id}</span> : <Near node={node} status={status} state={state} />}
+      <Mark status={status} alone={far} />
+      {far ? <span className={css.farName}>{node.id.slice(node.id.lastIndexOf("/") + 1)}</span> : <Near node={node} status={status} state={state} />}
       {runs && percent !== undefined && (
         <span className={css.progress} role="progressbar" aria-label="Progress" aria-valuenow={Math.floor(percent)} aria-valuemin={0} aria-valuemax={100}>
           <span style={{ width: `${percent}%` }} />

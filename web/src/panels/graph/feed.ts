@@ -48,6 +48,15 @@ export class Feed {
     return countsOf(this.groupOf(id)?.leaves ?? [], this.state)[0]?.[0] ?? "new";
   }
 
+  /** How the end of an edge stands: a group has given when all of it has, and takes when any of it does. */
+  endStatus(id: string): string {
+    const node = this.model.node.get(id);
+    if (node) return statusOf(node, this.state);
+    const counts = countsOf(this.groupOf(id)?.leaves ?? [], this.state);
+    if (counts.some(([status]) => status === "running" || status === "retrying")) return "running";
+    return counts.length === 1 ? counts[0]![0] : "new";
+  }
+
   /** The moment that is shown, by the server's clock, as far as it was heard. */
   now(): number {
     if (this.position !== null) return momentAt(this.store, this.position);
@@ -103,11 +112,7 @@ export function useNode(id: string): { status: string; state: NodeState | undefi
 /** How an edge between two nodes looks. */
 export function useEdge(edge: GraphEdge): EdgeLook {
   const feed = useFeed();
-  return useSyncExternalStore(feed.subscribe, () => {
-    const [from, to] = [feed.model.node.get(edge.from), feed.model.node.get(edge.to)];
-    if (!from || !to) return "idle"; // of a group: what passed is told in it
-    return edgeLook(edge, statusOf(from, feed.state), statusOf(to, feed.state));
-  });
+  return useSyncExternalStore(feed.subscribe, () => edgeLook(edge, feed.endStatus(edge.from), feed.endStatus(edge.to)));
 }
 
 /** How many of a group's nodes stand how. */

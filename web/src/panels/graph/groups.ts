@@ -79,7 +79,7 @@ export function visible(model: GraphModel, tree: Hierarchy, open: ReadonlySet<st
     const one = edges.get(id);
     if (one) one.count += 1;
     else if (from === edge.from && to === edge.to) edges.set(id, { ...edge, count: 1 });
-    else edges.set(id, { id, from, to, params: [], when: undefined, stream: edge.stream, count: 1 });
+    else edges.set(id, { ...edge, id, from, to, when: undefined, count: 1 });
   }
   made.edges = [...edges.values()];
   return made;

@@ -6,7 +6,7 @@ import { MiniMap, Panel, ReactFlow, ReactFlowProvider, useReactFlow, useStore, t
 import { memo, useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import "@xyflow/react/dist/base.css";
 import { colourOf } from "../../parts/marks.tsx";
-import { Card, FarContext, GroupCard, Region, type CardNode, type GroupNode, type RegionNode } from "./card.tsx";
+import { Card, DistanceContext, GroupCard, Region, type CardNode, type GroupNode, type RegionNode } from "./card.tsx";
 import { useFeed, useNode } from "./feed.ts";
 import { Focus, FocusContext } from "./focus.ts";
 import { neighbour } from "./keys.ts";
@@ -21,6 +21,7 @@ const ALL_DRAWN_MAX = 80;
 const MAPPED_FROM = 40;
 /** Smaller than this, small text is not read: cards show their marks and names alone, larger. */
 const FAR = 0.5;
+const VERY_FAR = 0.2;
 /** Following, a card must be readable. */
 const READABLE = 0.6;
 
@@ -42,7 +43,7 @@ export function Canvas(props: CanvasProps) {
 }
 
 /** As many more cards are made in each frame: a task that makes hundreds at once is a long one. */
-const SLICE = 80;
+const SLICE = 50;
 
 /** How many of many are drawn by now: some in each frame, until all are. */
 function useGradually(all: number): number {
@@ -63,7 +64,7 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
   const nodes = useMemo(() => (made < all.length ? all.slice(0, made) : all), [all, made]);
   const { setCenter, getViewport } = useReactFlow();
   const follow = useFollow(drawing, newest);
-  const far = useStore((store) => store.transform[2] < FAR);
+  const distance = useStore(({ transform: [, , zoom] }) => (zoom >= FAR ? "near" : zoom >= VERY_FAR ? "far" : "very far"));
 
   const first = drawing.view.cards[0];
   useEffect(() => {
@@ -103,8 +104,8 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
 
   return (
     <FocusContext.Provider value={focus}>
-      <FarContext.Provider value={far}>
-        <div id="graph-canvas" className={css.canvas} data-far={far || undefined} onKeyDown={press} onBlur={() => focus.set({ inside: false })}>
+      <DistanceContext.Provider value={distance}>
+        <div id="graph-canvas" className={css.canvas} data-far={distance === "near" ? undefined : distance} onKeyDown={press} onBlur={() => focus.set({ inside: false })}>
         <ReactFlow
           nodes={nodes}
           edges={NONE}
@@ -132,7 +133,7 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
           {drawing.view.cards.length > MAPPED_FROM && <Overview drawing={drawing} />}
         </ReactFlow>
       </div>
-      </FarContext.Provider>
+      </DistanceContext.Provider>
     </FocusContext.Provider>
   );
 });

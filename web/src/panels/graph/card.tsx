@@ -19,15 +19,17 @@ export type CardNode = Node<{ node: GraphNode }, "card">;
 export type GroupNode = Node<{ group: Group }, "group">;
 export type RegionNode = Node<{ group: Group }, "region">;
 
-/** Whether the drawing is too small for text to be read: then there is none, which is much less to draw. */
-export const FarContext = createContext(false);
+/** From how far it is looked at: from far, only large names are read; from very far, none is drawn. */
+export type Distance = "near" | "far" | "very far";
+export const DistanceContext = createContext<Distance>("near");
 
 export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) {
   const { status, state } = useNode(node.id);
   const focus = useFocus(node.id);
   const { percent } = progressOf(state);
   const runs = status === "running";
-  const far = useContext(FarContext);
+  const distance = useContext(DistanceContext);
+  const far = distance !== "near";
   return (
     <button
       {...focus}
@@ -40,7 +42,11 @@ export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) 
       title={node.summary}
     >
       <Mark status={status} alone={far} />
-      {far ? <span className={css.farName}>{node.id.slice(node.id.lastIndexOf("/") + 1)}</span> : <Near node={node} status={status} state={state} />}
+      {distance === "near" ? (
+        <Near node={node} status={status} state={state} />
+      ) : (
+        <span className={distance === "far" ? css.farName : "unseen"}>{node.id.slice(node.id.lastIndexOf("/") + 1)}</span>
+      )}
       {runs && percent !== undefined && (
         <span className={css.progress} role="progressbar" aria-label="Progress" aria-valuenow={Math.floor(percent)} aria-valuemin={0} aria-valuemax={100}>
           <span style={{ width: `${percent}%` }} />

@@ -4,7 +4,7 @@
 // what it brought is shown when it, or the card that gave it, is looked at.
 import { ViewportPortal } from "@xyflow/react";
 import { memo, useContext, useMemo, useState, useSyncExternalStore } from "react";
-import { FarContext } from "./card.tsx";
+import { DistanceContext } from "./card.tsx";
 import { passedOf } from "./facts.ts";
 import { useEdge, useFeed } from "./feed.ts";
 import { FocusContext } from "./focus.ts";
@@ -25,7 +25,7 @@ export const Wires = memo(function Wires({ drawing, most }: { drawing: Drawing; 
   const looked = useSyncExternalStore(focus.subscribe, focus.looked);
   const [hovered, setHovered] = useState<string>();
   const near = useMemo(() => new Set(looked.split("\n")), [looked]);
-  const far = useContext(FarContext);
+  const far = useContext(DistanceContext) !== "near";
   const few = view.edges.length <= LABELLED_EDGES_MAX;
   const drawn = view.edges.filter((edge, at) => at < most && layout.edges.has(edge.id));
   const isNear = (edge: Edge) => hovered === edge.id || near.has(edge.from) || near.has(edge.to);
@@ -85,7 +85,7 @@ interface LabelProps {
 function Label({ edge, at, full, own }: LabelProps) {
   const look = useEdge(edge);
   const { amount, preview } = usePassed(edge, look !== "idle" && look !== "skipped");
-  const far = useContext(FarContext);
+  const far = useContext(DistanceContext) !== "near";
   if (far && !full) return null;
   const names = edge.params.join(", ");
   const parts = full ? [names, amount, edge.count > 1 ? `${edge.count} edges` : ""] : [edge.count > 1 ? `${edge.count} edges` : amount];

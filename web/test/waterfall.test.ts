@@ -4,7 +4,7 @@ import { fold, type TailraceEvent } from "@tailrace/client";
 import { describe, expect, test } from "vitest";
 import { criticalPath, type Times } from "../src/panels/waterfall/critical.ts";
 import { barsOf, figuresOf, moment } from "../src/panels/waterfall/rows.ts";
-import { tickLabel, ticks } from "../src/panels/waterfall/ticks.ts";
+import { fine, tickLabel, ticks } from "../src/panels/waterfall/ticks.ts";
 
 function times(of: Record<string, [number, number]>): Map<string, Times> {
   return new Map(Object.entries(of).map(([id, [from, to]]) => [id, { from, to }]));
@@ -114,6 +114,10 @@ describe("ticks", () => {
       expect(made.length).toBeLessThanOrEqual(8);
       expect(new Set(made.map((tick) => tick.label)).size).toBe(made.length);
     }
+  });
+
+  test("few milliseconds have tenths", () => {
+    expect([0, 0.01, 0.42, 9.9, 10.4, 1500].map(fine)).toEqual(["0 ms", "<0.1 ms", "0.4 ms", "9.9 ms", "10 ms", "1.50 s"]);
   });
 
   test("days and hours", () => {

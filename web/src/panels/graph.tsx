@@ -39,7 +39,8 @@ function Drawn({ store, version, state, position, selection, select, model }: Pa
   const [toggled, setToggled] = useState<ReadonlyMap<string, boolean>>(new Map());
   const tree = useMemo(() => grouped(model), [model]);
   const view = useMemo(() => visible(model, tree, opened(tree, toggled, selection.node)), [model, tree, toggled, selection.node]);
-  const drawing = useLayout(model, tree, view, { width: room.current?.clientWidth ?? innerWidth, height: room.current?.clientHeight ?? 600 });
+  const size = { width: room.current?.clientWidth ?? innerWidth, height: room.current?.clientHeight ?? 600 };
+  const drawing = useLayout(model, tree, view, size);
 
   const [feed] = useState(() => new Feed(store, state, model));
   feed.toggle = useCallback((id, open) => setToggled((before) => new Map(before).set(id, open)), []);
@@ -54,7 +55,7 @@ function Drawn({ store, version, state, position, selection, select, model }: Pa
     <div ref={room} className={css.room}>
       {drawing && (
         <FeedContext.Provider value={feed}>
-          <Canvas drawing={drawing} label={label} selected={selection.node} select={choose} newest={newest} />
+          <Canvas drawing={drawing} room={size} label={label} selected={selection.node} select={choose} newest={newest} />
         </FeedContext.Provider>
       )}
     </div>

@@ -22,11 +22,14 @@ const MAPPED_FROM = 40;
 /** Smaller than this, small text is not read: cards show their marks and names alone, larger. */
 const FAR = 0.5;
 const VERY_FAR = 0.2;
+const ZOOM_MIN = 0.02;
 /** Following, a card must be readable. */
 const READABLE = 0.6;
 
 export interface CanvasProps {
   drawing: Drawing;
+  /** What it is drawn in at first. */
+  room: { width: number; height: number };
   label: string;
   selected: string | undefined;
   select: (id: string | undefined) => void;
@@ -56,9 +59,10 @@ function useGradually(all: number): number {
   return made;
 }
 
-const Inner = memo(function Inner({ drawing, label, selected, select, newest }: CanvasProps) {
+const Inner = memo(function Inner({ drawing, room, label, selected, select, newest }: CanvasProps) {
   const feed = useFeed();
   const focus = useMemo(() => new Focus(), []);
+  const [first] = useState(() => viewportOf(drawing.layout, room));
   const all = useMemo(() => nodesOf(drawing, feed.model.node), [drawing, feed]);
   const made = useGradually(all.length);
   const nodes = useMemo(() => (made < all.length ? all.slice(0, made) : all), [all, made]);
@@ -66,12 +70,12 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
   const follow = useFollow(drawing, newest);
   const distance = useStore(({ transform: [, , zoom] }) => (zoom >= FAR ? "near" : zoom >= VERY_FAR ? "far" : "very far"));
 
-  const first = drawing.view.cards[0];
+  const firstCard = drawing.view.cards[0];
   useEffect(() => {
     focus.activate = (id) => (feed.groupOf(id) ? feed.toggle(id, true) : select(id));
-    const at = focus.at !== undefined && drawing.layout.cards.has(focus.at) ? focus.at : (selected ?? first);
+    const at = focus.at !== undefined && drawing.layout.cards.has(focus.at) ? focus.at : (selected ?? firstCard);
     focus.set({ selected, at });
-  }, [focus, feed, drawing, selected, select, first]);
+  }, [focus, feed, drawing, selected, select, firstCard]);
 
   useOpened(drawing, focus, follow.leave);
 
@@ -111,7 +115,8 @@ const Inner = memo(function Inner({ drawing, label, selected, select, newest }: 
           edges={NONE}
           nodeTypes={TYPES}
           aria-label={label}
-          minZoom={0.02}
+          minZoom={ZOOM_MIN}
+          defaultViewport={first}
           maxZoom={1.6}
           nodesDraggable={false}
           nodesConnectable={false}
@@ -148,7 +153,7 @@ interface Follow {
 
 /** Keeps everything in sight, or what started last, until somebody moves the drawing. */
 function useFollow({ layout }: Drawing, newest: string | undefined): Follow {
-  const { fitBounds, setCenter } = useReactFlow();
+  const { setCenter } = useReactFlow();
   const [following, setFollowing] = useState(true);
   const width = useStore((store) => store.width);
   const height = useStore((store) => store.height);
@@ -161,14 +166,17 @@ function useFollow({ layout }: Drawing, newest: string | undefined): Follow {
       const still = !drawn.current || matchMedia("(prefers-reduced-motion: reduce)").matches;
       drawn.current = true;
       const duration = still ? 0 : 300;
-      const zoom = Math.min(1, (width - 48) / box.width, (height - 72) / box.height);
+      const zoom = fitting(box, width, height);
       const at = newest === undefined ? undefined : layout.cards.get(newest);
-      if (!all && zoom < READABLE && at) {
-        void setCenter(at.x + CARD.width / 2, at.y + CARD.height / 2, { zoom: Math.min(1, Math.max(READABLE, (width - 48) / box.width)), duration });
-      } else if (zoom === 1) void setCenter(box.x + box.width / 2, box.y + box.height / 2, { zoom: 1, duration });
-      else void fitBounds(box, { padding: 0.06, duration });
+      if (all || zoom >= READABLE || !at) {
+        void setCenter(box.x + box.width / 2, box.y + box.height / 2, { zoom, duration });
+        return;
+      }
+      // What started last is low in the drawing, so that what was before it is seen.
+      const near = Math.min(1, Math.max(READABLE, (width - 48) / box.width));
+      void setCenter(at.x + CARD.width / 2, at.y + CARD.height / 2 - (0.22 * height) / near, { zoom: near, duration });
     },
-    [layout, newest, width, height, fitBounds, setCenter],
+    [layout, newest, width, height, setCenter],
   );
   useEffect(() => {
     if (following) go(false);
@@ -252,6 +260,18 @@ function Dot({ id, x, y, width, height }: MiniMapNodeProps) {
   return <rect x={x} y={y} width={width} height={height} rx={12} fill={colourOf(status)} opacity={status === "new" ? 0.25 : 0.8} />;
 }
 
+/** Everything in sight, before anything is drawn. */
+function viewportOf(layout: Drawing["layout"], { width, height }: CanvasProps["room"]) {
+  const box = boundsOf(layout) ?? { x: 0, y: 0, width: 1, height: 1 };
+  const zoom = fitting(box, width, height);
+  return { x: width / 2 - zoom * (box.x + box.width / 2), y: height / 2 - zoom * (box.y + box.height / 2), zoom };
+}
+
+/** The zoom at which a box is in sight, with a margin. */
+function fitting(box: { width: number; height: number }, width: number, height: number): number {
+  return Math.max(ZOOM_MIN, Math.min(1, (width - 48) / box.width, (height - 44) / box.height));
+}
+
 function boundsOf(layout: Drawing["layout"]): { x: number; y: number; width: number; height: number } | undefined {
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const { x, y } of layout.cards.values()) {
@@ -267,6 +287,7 @@ function boundsOf(layout: Drawing["layout"]): { x: number; y: number; width: num
 
 function nodesOf({ view, layout }: Drawing, known: ReadonlyMap<string, CardNode["data"]["node"]>): Node[] {
   const fixed = { draggable: false, selectable: false, focusable: false, connectable: false } as const;
+  const frames = new Map(view.regions.flatMap((group) => (group.kind === "subflow" ? group.children.map((id) => [id, group.prefix] as const) : [])));
   const groups = new Map(view.groups.map((group) => [group.id, group]));
   const regions = view.regions.flatMap((group): RegionNode[] => {
     const box = layout.regions.get(group.id);
@@ -279,7 +300,7 @@ function nodesOf({ view, layout }: Drawing, known: ReadonlyMap<string, CardNode[
     if (!position) return [];
     const [group, node] = [groups.get(id), known.get(id)];
     if (group) return [{ ...fixed, ...CARD, id, type: "group", position, measured: CARD, data: { group } }];
-    return node ? [{ ...fixed, ...CARD, id, type: "card", position, measured: CARD, data: { node } }] : [];
+    return node ? [{ ...fixed, ...CARD, id, type: "card", position, measured: CARD, data: { node, framed: frames.get(id)?.length ?? 0 } }] : [];
   });
   return [...regions, ...cards];
 }

@@ -12,10 +12,12 @@ import { momentAt, useCounts, useFeed, useNode } from "./feed.ts";
 import { useFocus } from "./focus.ts";
 import type { Group } from "./groups.ts";
 import { KindMark } from "./kinds.tsx";
+import type { Point } from "./layout.ts";
 import type { GraphNode } from "./model.ts";
 import css from "./graph.module.css";
 
-export type CardNode = Node<{ node: GraphNode }, "card">;
+/** `framed`: so much of its name stands on the frame around it. */
+export type CardNode = Node<{ node: GraphNode; framed: number }, "card">;
 export type GroupNode = Node<{ group: Group }, "group">;
 export type RegionNode = Node<{ group: Group }, "region">;
 
@@ -23,7 +25,7 @@ export type RegionNode = Node<{ group: Group }, "region">;
 export type Distance = "near" | "far" | "very far";
 export const DistanceContext = createContext<Distance>("near");
 
-export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) {
+export const Card = memo(function Card({ data: { node, framed } }: NodeProps<CardNode>) {
   const { status, state } = useNode(node.id);
   const focus = useFocus(node.id);
   const { percent } = progressOf(state);
@@ -43,7 +45,7 @@ export const Card = memo(function Card({ data: { node } }: NodeProps<CardNode>) 
     >
       <Mark status={status} alone={far} />
       {distance === "near" ? (
-        <Near node={node} status={status} state={state} />
+        <Near node={node} status={status} state={state} framed={framed} />
       ) : (
         <span className={distance === "far" ? css.farName : "unseen"}>{node.id.slice(node.id.lastIndexOf("/") + 1)}</span>
       )}
@@ -64,23 +66,28 @@ interface Shown {
 }
 
 /** What is read only from near. */
-function Near({ node, status, state }: Shown) {
-  const cut = node.id.lastIndexOf("/") + 1;
+function Near({ node, status, state, framed }: Shown & { framed: number }) {
+  const cut = Math.max(node.id.lastIndexOf("/") + 1, framed);
   return (
     <>
-      <span className={css.title}>
-        {cut > 0 && <span className={css.prefix}>{node.id.slice(0, cut)}</span>}
-        <span className={css.name}>{node.id.slice(cut)}</span>
+      <span className={css.line}>
+        <span className={css.title}>
+          {framed > 0 && <span className="unseen">{node.id.slice(0, framed)}</span>}
+          {cut > framed && <span className={css.prefix}>{node.id.slice(framed, cut)}</span>}
+          <span className={css.name}>{node.id.slice(cut)}</span>
+        </span>
+        <span className={css.kinds}>
+          {node.streaming && <KindMark kind="stream" />}
+          {node.mapped && <KindMark kind="map" />}
+          <KindMark kind={node.kind} />
+        </span>
       </span>
-      <span className={css.kinds}>
-        {node.streaming && <KindMark kind="stream" />}
-        {node.mapped && <KindMark kind="map" />}
-        <KindMark kind={node.kind} />
+      <span className={css.line}>
+        <span className={css.facts}>
+          <Facts node={node} status={status} state={state} />
+        </span>
+        <span className={css.time}>{state && <Ran state={state} />}</span>
       </span>
-      <span className={css.facts}>
-        <Facts node={node} status={status} state={state} />
-      </span>
-      <span className={css.time}>{state && <Ran state={state} />}</span>
     </>
   );
 }
@@ -174,16 +181,26 @@ export const GroupCard = memo(function GroupCard({ data: { group } }: NodeProps<
 });
 
 export const Region = memo(function Region({ data: { group } }: NodeProps<RegionNode>) {
+  return <div className={css.region} data-kind={group.kind} />;
+});
+
+/** The name on a frame, which closes it; above the edges. */
+export function RegionName({ group, at }: { group: Group; at: Point }) {
   const { toggle } = useFeed();
   return (
-    <div className={css.region} data-kind={group.kind}>
-      <button type="button" className={css.regionName} onClick={() => toggle(group.id, false)} aria-expanded title={`Close ${group.label}`}>
-        <svg viewBox="0 0 14 14" width="10" height="10" aria-hidden>
-          <path d="M3 5l4 4 4-4" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round" />
-        </svg>
-        {group.label}
-        <span className="number">{group.leaves.length.toLocaleString("en")}</span>
-      </button>
-    </div>
+    <button
+      type="button"
+      className={css.regionName}
+      onClick={() => toggle(group.id, false)}
+      aria-expanded
+      title={`Close ${group.label}`}
+      style={{ transform: `translate(${at.x + 12}px, ${at.y}px) translateY(-50%)` }}
+    >
+      <svg viewBox="0 0 14 14" width="10" height="10" aria-hidden>
+        <path d="M3 5l4 4 4-4" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round" />
+      </svg>
+      {group.label}
+      <span className="number">{group.leaves.length.toLocaleString("en")}</span>
+    </button>
   );
-});
+}

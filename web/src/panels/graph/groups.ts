@@ -13,6 +13,8 @@ export const FAN = 100;
 export interface Group {
   id: string;
   label: string;
+  /** Of a subflow: what its nodes' names begin with. */
+  prefix: string;
   /** What its children have in common. */
   kind: "subflow" | "layer" | "part";
   parent: string | undefined;
@@ -156,7 +158,7 @@ class Tree {
   }
 
   private add(id: string, label: string, kind: Group["kind"], parent: string | undefined, leaves: string[]): Group {
-    const group: Group = { id, label, kind, parent, children: [], leaves };
+    const group: Group = { id, label, kind, parent, prefix: kind === "subflow" ? id.slice("flow:".length) : "", children: [], leaves };
     this.groups.set(id, group);
     this.under(id, parent);
     return group;

@@ -4,7 +4,7 @@
 // what it brought is shown when it, or the card that gave it, is looked at.
 import { ViewportPortal } from "@xyflow/react";
 import { memo, useContext, useMemo, useState, useSyncExternalStore } from "react";
-import { DistanceContext } from "./card.tsx";
+import { DistanceContext, RegionName } from "./card.tsx";
 import { passedOf } from "./facts.ts";
 import { useEdge, useFeed } from "./feed.ts";
 import { FocusContext } from "./focus.ts";
@@ -42,6 +42,7 @@ export const Wires = memo(function Wires({ drawing, most }: { drawing: Drawing; 
           .map((edge) => (
             <Label key={edge.id} edge={edge} at={placeOf(layout, edge)} full={hovered === edge.id || (looked !== "" && isNear(edge))} own={hovered === edge.id} />
           ))}
+        {view.regions.map((group) => layout.regions.has(group.id) && <RegionName key={group.id} group={group} at={layout.regions.get(group.id)!} />)}
         <Tip layout={layout} />
       </div>
     </ViewportPortal>

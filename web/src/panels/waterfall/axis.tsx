@@ -1,7 +1,6 @@
 // The axis: ticks, the moment that is shown, a part to zoom to.
 import { useRef, useState, type PointerEvent } from "react";
-import { duration } from "../../parts/time.tsx";
-import { ticks } from "./ticks.ts";
+import { fine as duration, ticks } from "./ticks.ts";
 import css from "./waterfall.module.css";
 
 /** A part of the time, in milliseconds since 1970. */

@@ -1,9 +1,9 @@
 // What the whole took, above; the row that is looked at, below.
 import { Mark } from "../../parts/marks.tsx";
-import { duration } from "../../parts/time.tsx";
 import type { Path } from "./critical.ts";
 import { Diamond, said } from "./row.tsx";
 import type { Bar, Figures } from "./rows.ts";
+import { fine as duration } from "./ticks.ts";
 import css from "./waterfall.module.css";
 
 export interface HeadProps {

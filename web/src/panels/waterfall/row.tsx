@@ -1,10 +1,10 @@
 // One try of a node: when it waited, and when it ran.
 import type { ExecutionState } from "@tailrace/client";
 import { colourOf, Mark, wordOf } from "../../parts/marks.tsx";
-import { duration } from "../../parts/time.tsx";
 import type { PanelProps } from "../contract.ts";
 import { share, type Range } from "./axis.tsx";
 import { moment, type Bar, type Span } from "./rows.ts";
+import { fine as duration } from "./ticks.ts";
 import css from "./waterfall.module.css";
 
 export interface RowProps {

@@ -2,6 +2,7 @@
 //
 // The law of this file: ticks are at round times, as people count them: by tens below a second, by
 // sixties above.
+import { duration } from "../../parts/time.tsx";
 
 const BELOW_S = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 const ABOVE_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
@@ -38,4 +39,9 @@ export function tickLabel(ms: number, step: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)} m${Number(rest) ? ` ${rest} s` : ""}`;
   if (whole < 86_400) return `${Math.floor(whole / 3600)} h${whole % 3600 ? ` ${Math.floor((whole % 3600) / 60)} m` : ""}`;
   return `${Math.floor(whole / 86_400)} d${whole % 86_400 ? ` ${Math.floor((whole % 86_400) / 3600)} h` : ""}`;
+}
+
+/** A duration, with its tenths where there are few milliseconds. */
+export function fine(ms: number): string {
+  return ms > 0 && ms < 9.95 ? `${ms < 0.05 ? "<0.1" : ms.toFixed(1)} ms` : duration(ms);
 }

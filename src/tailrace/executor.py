@@ -330,8 +330,8 @@ class _Running:
             room.release()
             done += 1
             if done * 100 // len(items) > (done - 1) * 100 // len(items):
-                percent = done * 100 / len(items)
-                self.recorder.post(events.NodeProgress(percent=round(percent, 2)), node=call.id)
+                percent, told = round(done * 100 / len(items), 2), f"{done} of {len(items)}"
+                self.recorder.post(events.NodeProgress(percent=percent, message=told), node=call.id)
 
         async with anyio.create_task_group() as tasks:
             for index in range(len(items)):

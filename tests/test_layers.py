@@ -34,6 +34,18 @@ LAYERS: dict[str, set[str]] = {
     "log.sqlite_file": {"log.memory", "log.base"},
     "log.sqlite_facts": {"log.memory", "log.base"},
     "log.sqlite": {"log.memory"},  # stores never import each other
+    "log.redis_scripts": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_errors": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_lane": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_link": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_facts": {"log.memory", "log.sqlite", "log.base"},
+    "log.redis_writer": {"log.memory", "log.sqlite"},
+    "log.redis_feeds": {"log.memory", "log.sqlite"},
+    "log.redis_reader": {"log.memory", "log.sqlite"},
+    "log.redis_watch": {"log.memory", "log.sqlite"},
+    "log.redis_index": {"log.memory", "log.sqlite"},
+    "log.redis_restore": {"log.memory", "log.sqlite"},
+    "log.redis": {"log.memory", "log.sqlite"},
     "compact": {"sse", "flow", "log.base", "log.memory", "log.sqlite"},
     "seek": {"log.memory", "log.sqlite", "flow"},
     "hub": {"log.memory", "log.sqlite", "flow"},
@@ -51,9 +63,15 @@ LAYERS: dict[str, set[str]] = {
     "journal": {"hub", "log.memory", "log.sqlite", "flow"},
     "invoke": {"hub", "log.memory", "log.sqlite", "flow", "recorder", "ambient"},
     "agent": {"hub", "log.memory", "log.sqlite"},
+    "takeover": {"hub", "agent", "log.memory", "log.sqlite"},
     "executor": {"hub", "agent", "log.memory", "log.sqlite"},  # hub and executor meet at the log
     "workload": {"hub", "log.memory", "log.sqlite", "flow", "executor"},
+    "work.base": {"hub", "flow", "lifecycle", "log.base", "events"},
+    "work.saq": {"hub", "flow", "lifecycle", "log.base", "events"},
+    "dispatch": {"hub", "flow", "log.memory", "log.sqlite", "executor", "work.saq"},
+    "executions": {"hub", "flow", "log.memory", "log.sqlite", "executor", "work.saq"},
     "runtime": {"sse"},
+    "worker": {"sse", "hub", "flow", "log.memory", "log.sqlite", "work.saq"},
     "reported": {"sse", "hub", "log.memory", "log.sqlite", "executor", "agent", "workload"},
     "ingest": {"sse", "hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "workload"},
     "jobs": {"sse", "hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "workload"},
@@ -92,13 +110,20 @@ LAYERS: dict[str, set[str]] = {
     "testing": {"http", "cli", "client", "runtime", "hub", "log.memory", "log.sqlite"},
 }
 
+REDIS = {layer for layer in LAYERS if layer.startswith("log.redis")}
+for layer, forbidden in LAYERS.items():
+    if "log.sqlite" in forbidden and layer not in REDIS:
+        forbidden |= REDIS  # who may not know one store may not know the other
+
 
 def layer_of(module: str) -> str:
     """`tailrace.log.base` → `log.base`; `tailrace.http.app` → `http`; the root → ``."""
     name = module.removeprefix("tailrace").removeprefix(".")
     return next(
         (layer for layer in LAYERS if name == layer or name.startswith(f"{layer}.")),
-        "" if name in ("", "__init__", "log", "log.__init__") else f"unknown: {name}",
+        ""
+        if name in ("", "__init__", "log", "log.__init__", "work", "work.__init__")
+        else f"unknown: {name}",
     )
 
 

@@ -53,8 +53,9 @@ class Agent(Generic[P]):
         kind: str,
         name: str | None = None,
         deadline_ms: int | None = None,
+        queue: str = "default",
     ) -> None:
-        self.fn, self.kind, self.deadline_ms = fn, kind, deadline_ms
+        self.fn, self.kind, self.deadline_ms, self.queue = fn, kind, deadline_ms, queue
         self.name = name or str(getattr(fn, "__name__", kind))
         hints = annotations(fn)
         self.input_model = input_model(self.name, inspect.signature(fn), hints)
@@ -124,14 +125,14 @@ async def _stream(
 def agent(fn: Callable[P, object], /) -> Agent[P]: ...
 @overload
 def agent(
-    *, name: str | None = None, deadline_ms: int | None = None
+    *, name: str | None = None, deadline_ms: int | None = None, queue: str = "default"
 ) -> Callable[[Callable[P, object]], Agent[P]]: ...
 def agent(fn: Callable[..., object] | None = None, /, **options: Any) -> Any:
     """Make a function an agent: start it by name, and watch it speak.
 
     An async generator streams: text as `llm.chunk`, other values as `output.item`, and `Result(x)`
     sets the output. An `async def` is awaited, a plain `def` runs in a worker thread; what they
-    return is the output.
+    return is the output. `queue` is where it waits for a worker, if there are any.
     """
     return _decorate("agent", fn, options)
 
@@ -140,7 +141,7 @@ def agent(fn: Callable[..., object] | None = None, /, **options: Any) -> Any:
 def task(fn: Callable[P, object], /) -> Agent[P]: ...
 @overload
 def task(
-    *, name: str | None = None, deadline_ms: int | None = None
+    *, name: str | None = None, deadline_ms: int | None = None, queue: str = "default"
 ) -> Callable[[Callable[P, object]], Agent[P]]: ...
 def task(fn: Callable[..., object] | None = None, /, **options: Any) -> Any:
     """Make a function a task; in all else as `agent`."""

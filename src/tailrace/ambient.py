@@ -36,7 +36,9 @@ def speaker() -> str | None:
 
 
 @contextmanager
-def speaking(recorder: Recorder, node: str | None = None, attempt: int = 1) -> Iterator[Voice]:
+def speaking(
+    recorder: Recorder, node: str | None = None, attempt: int | None = None
+) -> Iterator[Voice]:
     """Let what is called in this block speak for a run, or for a node of it."""
     voice = Voice(recorder, node, attempt)
     token = _voice.set(voice)

@@ -5,6 +5,7 @@ The law of this file: a façade adds convenience, never behaviour.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -15,6 +16,7 @@ from tailrace.redact import Redactor
 from tailrace.report import Reported, execution
 from tailrace.runtime import Run, Runtime, Startable
 from tailrace.settings import Settings
+from tailrace.work.base import Priority, WorkQueue
 
 
 class Tailrace(Runtime):
@@ -29,7 +31,8 @@ class Tailrace(Runtime):
     `store` is a store URL (default: the user's own file, shared with the command line);
     further settings come as `Settings`. The `redactor` keeps secrets out of the log; `workloads`
     are commands that may be started over HTTP, by their names. `authorize` says who asks over HTTP;
-    with it, nobody else gets in (docs/access.md).
+    with it, nobody else gets in (docs/access.md). A `queue` of your own carries executions to
+    workers, in place of the one that the settings name.
     """
 
     def __init__(
@@ -41,12 +44,18 @@ class Tailrace(Runtime):
         redactor: Redactor | None = None,
         workloads: Mapping[str, Sequence[str]] | None = None,
         authorize: Authorize | None = None,
+        queue: WorkQueue | None = None,
     ) -> None:
         settings = settings or Settings()
         if store is not None:
             settings = settings.model_copy(update={"store": store})
         super().__init__(
-            settings, flows=flows, redactor=redactor, workloads=workloads, authorize=authorize
+            settings,
+            flows=flows,
+            redactor=redactor,
+            workloads=workloads,
+            authorize=authorize,
+            queue=queue,
         )
 
     async def start(
@@ -60,6 +69,8 @@ class Tailrace(Runtime):
         deadline_ms: int | None = None,
         ephemeral: bool = False,
         traceparent: str | None = None,
+        priority: Priority = "normal",
+        at: datetime | None = None,
         **arguments: Any,
     ) -> Run:
         """Start a flow, its arguments as keywords or as one object (`input`), and return at once.
@@ -78,6 +89,8 @@ class Tailrace(Runtime):
             deadline_ms=deadline_ms,
             ephemeral=ephemeral,
             traceparent=traceparent,
+            priority=priority,
+            at=at,
         )
 
     def execution(

@@ -292,7 +292,10 @@ async def restore(runtime: Runtime, archive: Archive) -> Entry:
         records += place(entry.head, [lost], tails)
         entry = advance(entry, [lost], tails)
     aside_bytes = sum(map(len, archive.payloads.values()))
-    entry = replace(entry, bytes=bytes_of(records), aside_bytes=aside_bytes)
+    begun = [record.event().attempt for record in records if record.type == "execution.started"]
+    entry = replace(
+        entry, bytes=bytes_of(records), aside_bytes=aside_bytes, attempt=max(begun, default=0)
+    )
     return await runtime.log.restore(entry, records, archive.payloads)
 
 

@@ -19,12 +19,12 @@ answers with `status`, and `retryable` says whether the same call may work later
     │       · LogSealed · IllegalTransition · TooManyEvents · AttemptFenced · Replayed · RunsHere
     ├── StoreError                  the store under the log cannot serve
     │   └── StoreUnavailable · StoreBusy · StoreClosed · StoreCorrupt · StoreReadOnly · StoreFull
-    │       · StoreTooNew
+    │       · StoreTooNew · StoreTooOld
     ├── RemoteError                 a server elsewhere, or the way to it
     │   └── ConnectionLost · ProtocolError
     ├── LimitReached                others, or the same caller, use all there is for now
     │   └── TooManyStreams · TooManyExecutions · RateLimited
-    ├── AddressUnavailable · Overloaded · ShuttingDown · OutputTooLarge
+    ├── AddressUnavailable · Overloaded · ShuttingDown · OutputTooLarge · QueueUnavailable
     └── ExecutionError              an execution ended, and not by completing
         └── ExecutionFailed · ExecutionCancelled · ExecutionTimedOut · ExecutionLost
 """
@@ -377,7 +377,17 @@ class StoreUnavailable(StoreError):
 
     code = "store_unavailable"
     status = 503
+    retryable = True
     default_hint = "Check the store URL, that its folder exists and that you may write there."
+
+
+class QueueUnavailable(TailraceError):
+    """The work queue cannot be reached."""
+
+    code = "queue_unavailable"
+    status = 503
+    retryable = True
+    default_hint = "Check the setting queue, and that its server runs. What waits is not lost."
 
 
 class StoreBusy(StoreError):
@@ -425,6 +435,13 @@ class StoreTooNew(StoreError):
 
     code = "store_too_new"
     default_hint = "Upgrade Tailrace on this machine, or name another store."
+
+
+class StoreTooOld(StoreError):
+    """The store's server is older than Tailrace needs."""
+
+    code = "store_too_old"
+    default_hint = "Upgrade the server, or name another store."
 
 
 class RemoteError(TailraceError):

@@ -64,7 +64,11 @@ class Error(BaseModel):
 
 
 class OutputSummary(BaseModel):
-    """What a value looks like, in place of the value: a node's output, or one that is large."""
+    """What a value looks like, in place of the value: a node's output, or one that is large.
+
+    `altered: true` beside these says that the value itself was another: something in it was
+    redacted, or JSON has not its type.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     keys: list[str] = Field(default_factory=list, description="The keys, when it is an object.")

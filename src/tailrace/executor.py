@@ -34,18 +34,22 @@ from tailrace.flow.graph import Call, Ref, case_of
 from tailrace.flow.ir import TRIGGER
 from tailrace.invoke import invoke
 from tailrace.recorder import Recorder
+from tailrace.takeover import NOTHING, Earlier, checked
 
 _Send = MemoryObjectSendStream[Any]
 _Receive = MemoryObjectReceiveStream[Any]
 
 
 def flow_work(
-    flow: Flow[Any], arguments: dict[str, Any]
+    flow: Flow[Any], arguments: dict[str, Any], earlier: Earlier | None = None
 ) -> Callable[[Recorder], Awaitable[Ending]]:
-    """The work of a flow, for `supervise`."""
+    """The work of a flow, for `supervise`.
+
+    With what earlier attempts have done, it goes on from there, and a later one can from here.
+    """
 
     async def work(recorder: Recorder) -> Ending:
-        return await _Running(flow, arguments, recorder).run()
+        return await _Running(flow, arguments, recorder, earlier).run()
 
     return work
 
@@ -110,8 +114,15 @@ class _Outlet:
 class _Running:
     """One run of one flow."""
 
-    def __init__(self, flow: Flow[Any], arguments: dict[str, Any], recorder: Recorder) -> None:
+    def __init__(
+        self,
+        flow: Flow[Any],
+        arguments: dict[str, Any],
+        recorder: Recorder,
+        earlier: Earlier | None,
+    ) -> None:
         self.flow, self.arguments, self.recorder = flow, arguments, recorder
+        self.resumable, self.earlier = earlier is not None, earlier or NOTHING
         self.clock: Clock = recorder.clock
         self.done = {call.id: _Slot() for call in flow.calls}
         self.began = {call.id: anyio.Event() for call in flow.calls}
@@ -153,13 +164,18 @@ class _Running:
     # --- one node -----------------------------------------------------------------------------
 
     async def _node(self, call: Call) -> None:
+        if call.id in self.earlier.outputs:
+            self.completed += 1
+            self.done[call.id].put(self.earlier.outputs[call.id])
+            self._close_inputs(call)
+            return
         try:
             values = await self._values(call)
         except _Skipped as skipped:
             await self._skip(call, str(skipped))
             return
         started = self.clock.monotonic()
-        attempt = 1
+        attempt = first = self.earlier.tries.get(call.id, 0) + 1
         try:
             while True:
                 await self.recorder.emit(events.NodeStarted(), node=call.id, attempt=attempt)
@@ -168,7 +184,7 @@ class _Running:
                     value, items = await self._try(call, values, attempt)
                     break
                 except Exception as error:
-                    delay_ms = _retry_delay(call, attempt, error)
+                    delay_ms = _retry_delay(call, attempt - first + 1, error)
                     if delay_ms is None:
                         raise
                     retrying = events.NodeRetrying(error=describe(error), delay_ms=delay_ms)
@@ -191,7 +207,10 @@ class _Running:
         self, call: Call, value: Any, items: int | None, end: dict[str, Any], attempt: int
     ) -> None:
         if items is None:
-            told = events.NodeCompleted(output_summary=self.recorder.summary(value), **end)
+            summary = self.recorder.summary(value)
+            if self.resumable:
+                summary = checked(call, value, summary)
+            told = events.NodeCompleted(output_summary=summary, **end)
         else:
             told = events.NodeCompleted(item_count=items, **end)
         # Not awaited: whatever depends on it begins by emitting, and that takes this along.

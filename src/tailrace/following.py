@@ -5,6 +5,7 @@ what was handed to the caller.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 
 from tailrace import events
 from tailrace.compact import shown
@@ -23,6 +24,7 @@ class _Events:
         self._hub, self._live = hub, live
         self._wanted, self._begin = chosen(choice), begin_of(choice, hub.clock.now())
         self._compact = choice.get("compact")
+        self._lost = False
         self._events = self._run()
         self.position = after
 
@@ -36,8 +38,30 @@ class _Events:
         """Stop following; what is followed goes on."""
         await self._events.aclose()
 
-    def _run(self) -> AsyncGenerator[Event, None]:
+    async def _run(self) -> AsyncGenerator[Event, None]:
+        while True:
+            async with aclosing(self._watch()) as events:
+                async for event in events:
+                    yield event
+            if not self._lost:
+                return
+            # What it was given is not in the log any more: who asks again is told what is missing.
+            self._lost = False
+            if self.position is not None:
+                self._stand_at(self.position)
+
+    def _watch(self) -> AsyncGenerator[Event, None]:
         raise NotImplementedError
+
+    def _stand_at(self, position: str) -> None:
+        raise NotImplementedError
+
+    def _ends(self, signal: Signal) -> bool:
+        """Whether a watch has to end. Raises ShuttingDown."""
+        if signal is Signal.CLOSING:
+            raise ShuttingDown
+        self._lost = signal is Signal.EXPIRED
+        return self._lost
 
     def _chosen(self, batch: Batch) -> Sequence[Record]:
         return shown(batch.records, self._wanted, compacted=self._compact)
@@ -53,7 +77,10 @@ class Follow(_Events):
         self._asked = None if after is None else Position.parse(str(after))
         super().__init__(hub, None if after is None else str(after), live=live, choice=choice)
 
-    async def _run(self) -> AsyncGenerator[Event, None]:
+    def _stand_at(self, position: str) -> None:
+        self._asked = Position.parse(position)
+
+    async def _watch(self) -> AsyncGenerator[Event, None]:
         hub = self._hub
         async with hub.watch(self._execution_id, self._asked, begin=self._begin) as watcher:
             epoch = watcher.opening.entry.epoch
@@ -74,8 +101,8 @@ class Follow(_Events):
                     return
                 if not batch.records and not self._live:
                     return
-                if not batch.records and await watcher.wait() is Signal.CLOSING:
-                    raise ShuttingDown
+                if not batch.records and self._ends(await watcher.wait()):
+                    return
 
 
 class FollowMany(_Events):
@@ -95,7 +122,10 @@ class FollowMany(_Events):
         self._asked = None if after is None else Many.parse(after)
         super().__init__(hub, after, live=live, choice=choice)
 
-    async def _run(self) -> AsyncGenerator[Event, None]:
+    def _stand_at(self, position: str) -> None:
+        self._asked = Many.parse(position)
+
+    async def _watch(self) -> AsyncGenerator[Event, None]:
         watcher = ManyWatcher(self._hub, self._workspace, begin=self._begin)
         try:
             await watcher.start(self._names, self._asked)
@@ -108,10 +138,12 @@ class FollowMany(_Events):
                         self.position = piece.position(record.seq)
                         yield record.event()
                     self.position = piece.position(piece.batch.last)
-                elif watcher.over or (watcher.caught_up and not self._live):
+                elif (
+                    watcher.over
+                    or (watcher.caught_up and not self._live)
+                    or self._ends(await watcher.wait())
+                ):
                     return
-                elif await watcher.wait() is Signal.CLOSING:
-                    raise ShuttingDown
         finally:
             watcher.close()
 

@@ -170,7 +170,7 @@ class Signal(IntEnum):
 
     DATA = 0  # there is something to read
     IDLE = 1  # nothing for a heartbeat's time
-    EXPIRED = 2  # the stream has lived long enough
+    EXPIRED = 2  # the stream has lived long enough, or what it gave is not in the log any more
     CLOSING = 3  # the server is shutting down
     LAPSED = 4  # the time of the credential it was opened with is over
     REVOKED = 5  # that credential is no longer good
@@ -239,6 +239,13 @@ class Tail:
         self.head += 1  # there is something to know for everybody
         for watcher in tuple(self.watchers):
             watcher.wake(Signal.DATA)
+
+    def lost(self) -> None:
+        """End the streams: their clients ask again, and are told what is missing."""
+        self._hub.drop(self)
+        self.head = 0  # what the log has now does not follow what they have
+        for watcher in tuple(self.watchers):
+            watcher.wake(Signal.EXPIRED)
 
     def _keep(self, records: Sequence[Record], before: int) -> int:
         """Hold what was appended for those who are behind; returns its size."""
@@ -565,7 +572,12 @@ class Hub:
     def leave(self, watcher: Watcher, tail: Tail) -> None:
         """Forget a watcher, and a tail that nobody watches any more."""
         tail.watchers.discard(watcher)
-        if not tail.watchers and self._tails.get(tail.entry.execution_id) is tail:
+        if not tail.watchers:
+            self.drop(tail)
+
+    def drop(self, tail: Tail) -> None:
+        """Forget a tail; who opens that log next makes another."""
+        if self._tails.get(tail.entry.execution_id) is tail:
             del self._tails[tail.entry.execution_id]
             tail.stop()
             tail.forget()
@@ -575,7 +587,7 @@ class Hub:
     def _follow(self, entry: Entry) -> Tail:
         tail = self._tails[entry.execution_id] = Tail(self, entry)
         if not entry.sealed:  # nothing more can come to a sealed log
-            tail.stop = self.log.watch(entry.execution_id, entry.head, tail.push)
+            tail.stop = self.log.watch(entry.execution_id, entry.head, tail.push, tail.lost)
         return tail
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

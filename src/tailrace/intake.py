@@ -76,11 +76,13 @@ class Intake:
         except (PydanticSerializationError, ValueError, RecursionError):
             # Between nodes any object may pass; of one that is no JSON the name is told.
             told = _told(value, _opaque_json(value))[0]
-            return told.model_copy(update={"digest": None}), {}
-        if not self.redactor.clean_bytes(text):
-            value = self.redactor.value(to_jsonable_python(value, inf_nan_mode="null"))
-            text = to_json(value, inf_nan_mode="null")
-        return _told(value, text)
+            return told.model_copy(update={"digest": None, "altered": True}), {}
+        if self.redactor.clean_bytes(text):
+            return _told(value, text)
+        plain = to_jsonable_python(value, inf_nan_mode="null")
+        value = self.redactor.value(plain)
+        told, aside = _told(value, to_json(value, inf_nan_mode="null"))
+        return told if value == plain else told.model_copy(update={"altered": True}), aside
 
 
 def _told(value: Any, text: bytes) -> tuple[OutputSummary, dict[str, bytes]]:

@@ -233,6 +233,8 @@ class ManyWatcher:
         if signal is Signal.DATA:
             self._fresh[number] = None
             self._woken.set()
+        elif signal is Signal.EXPIRED:  # none has a lifetime of its own: its log was lost
+            self.wake(signal)
 
     def wake(self, signal: Signal) -> None:
         """Hear that the stream has to end."""

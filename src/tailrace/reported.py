@@ -14,13 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tailrace import events
 from tailrace.clock import moment_of, rfc3339
 from tailrace.errors import InvalidEvent, InvalidFlow
-from tailrace.events import TERMINAL, Draft
+from tailrace.events import KINDS, TERMINAL, Draft
 from tailrace.flow.check import require_valid
 from tailrace.flow.ir import FlowIR
 from tailrace.intake import Intake
 from tailrace.lifecycle import ExecutionState
 from tailrace.log.base import Producer
-from tailrace.runtime import KINDS
 
 NODE_NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
 PRODUCER_NAME = r"^[A-Za-z0-9._:@-]{1,100}$"

@@ -4,8 +4,6 @@ The law of this file: everything that runs in the background runs in this one ta
 `async with` to its end; nothing outlives it.
 """
 
-import base64
-import hashlib
 import logging
 from collections.abc import (
     Callable,
@@ -15,37 +13,33 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, suppress
-from datetime import timedelta
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import anyio
 from anyio.abc import TaskGroup
-from pydantic_core import from_json, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from tailrace import events
 from tailrace.access import Access, Authorize
 from tailrace.agent import Agent
 from tailrace.ambient import LogHandler
-from tailrace.clock import Clock, SystemClock, elapsed_ms, rfc3339
+from tailrace.clock import Clock, SystemClock, rfc3339
+from tailrace.dispatch import Dispatch, Spec
 from tailrace.errors import (
-    ExecutionExists,
-    ExecutionNotFound,
     FlowNotFound,
-    IdempotencyConflict,
+    InvalidInput,
     InvalidRequest,
     InvalidSetting,
-    LogSealed,
-    Overloaded,
     ShuttingDown,
     StoreError,
-    TailraceError,
-    TooManyExecutions,
     WorkloadNotFound,
 )
-from tailrace.events import Draft, Event, Record, draft
+from tailrace.events import Event
+from tailrace.executions import Executions, Here
 from tailrace.executor import flow_work
 from tailrace.filters import Choice
 from tailrace.flow.build import Flow
@@ -53,18 +47,18 @@ from tailrace.following import Follow, FollowMany
 from tailrace.hub import Hub
 from tailrace.intake import Intake
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, digest_of, outcome, status_after
-from tailrace.limits import Leave, Limits
-from tailrace.log.base import Entry, EventLog, Opening
+from tailrace.limits import Limits
+from tailrace.log.base import Entry, EventLog
 from tailrace.metrics import Metrics, NoMetrics
-from tailrace.recorder import Recorder, Work, supervise
+from tailrace.recorder import Work
 from tailrace.redact import Redactor
 from tailrace.retention import EVERY_S, SOON_S, Retention
-from tailrace.settings import Settings, sqlite_path
+from tailrace.settings import Settings, shown, sqlite_path
+from tailrace.work.base import Priority, WorkQueue
 from tailrace.workload import Command, command_work
 
 _logger = logging.getLogger("tailrace")
 Startable = Flow[Any] | Agent[Any]
-KINDS = events.KINDS
 
 
 def open_log(settings: Settings) -> EventLog:
@@ -77,19 +71,51 @@ def open_log(settings: Settings) -> EventLog:
         from tailrace.log.sqlite import SqliteLog
 
         return SqliteLog(sqlite_path(settings.store), durability=settings.durability)
+    if settings.store.startswith(("redis:", "rediss:")):
+        try:
+            from tailrace.log.redis import RedisLog
+        except ModuleNotFoundError as error:
+            raise InvalidSetting(
+                f"store: {error.name} is not installed", hint="pip install 'tailrace[redis]'"
+            ) from error
+        return RedisLog(
+            settings.store,
+            patience_s=settings.redis_patience_s,
+            replicas=settings.redis_wait_replicas,
+            disk=settings.redis_wait_aof,
+        )
     raise InvalidSetting(
-        f"store: no store is called {settings.store!r}", hint="Use sqlite:///FILE or memory:."
+        f"store: no store is called {shown(settings.store)!r}",
+        hint="Use sqlite:///FILE, redis://HOST:PORT or memory:.",
     )
+
+
+def open_queue(settings: Settings) -> WorkQueue | None:
+    """Make the work queue that the settings name, if they name one. Raises InvalidSetting."""
+    url = settings.store if settings.queue == "store" else settings.queue
+    if not url:
+        return None
+    if not url.startswith(("redis:", "rediss:")):
+        raise InvalidSetting(
+            f"queue: no work queue is called {shown(url)!r}",
+            hint="Use redis://HOST:6379/0, or `store` where the store is Redis.",
+        )
+    try:
+        from tailrace.work.saq import SaqQueue
+    except ImportError:
+        raise InvalidSetting(
+            "queue: a part of Tailrace is missing", hint="pip install 'tailrace[worker]'"
+        ) from None
+    return SaqQueue(url, patience_s=settings.lease_s)
 
 
 class Run:
     """An execution, wherever it runs. It does not depend on this object or on any watcher."""
 
-    def __init__(self, runtime: "Runtime", execution_id: str) -> None:
+    def __init__(self, runtime: "Runtime", execution_id: str, here: Here | None = None) -> None:
         self.id = execution_id
         self._runtime = runtime
-        self._here: anyio.Event | None = None  # set at its end, if this process runs it
-        self._error: TailraceError | None = None
+        self._here = here  # if this process runs it
 
     async def wait(self) -> ExecutionState:
         """Wait for the end and return the folded execution, however it ended.
@@ -113,10 +139,10 @@ class Run:
             entry = await self._runtime.log.entry(self.id)
             async for _ in self.follow(max(entry.head - 1, 0)):
                 pass
-        else:
-            await self._here.wait()
-        if self._error is not None:
-            raise self._error
+            return
+        await self._here.ended.wait()
+        if self._here.error is not None:
+            raise self._here.error
 
     async def result(self) -> Any:
         """Wait for the end and return the output (null for one that streamed).
@@ -154,10 +180,12 @@ class Runtime:
         redactor: Redactor | None = None,
         workloads: Mapping[str, Sequence[str]] | None = None,
         authorize: Authorize | None = None,
+        queue: WorkQueue | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.clock: Clock = clock or SystemClock()
         self.log = log or open_log(self.settings)
+        queue = queue or open_queue(self.settings)
         self.hub = Hub(
             self.log,
             self.clock,
@@ -173,11 +201,20 @@ class Runtime:
             events_max=self.settings.events_per_execution_max,
         )
         self.limits = Limits(self.log, self.clock, self.settings, self.spawn)
+        self.dispatch = Dispatch(self.log, self.clock, self.settings, queue)
+        self.executions = Executions(
+            self.log,
+            self.clock,
+            self.settings,
+            self.intake,
+            self.limits,
+            self.dispatch,
+            self.spawn,
+        )
         self.metrics: Metrics = NoMetrics()
         self.retention = Retention(self.log, self.clock, self.settings)
         self.workloads = dict(workloads or {})
         self.flows: dict[str, Startable] = {}
-        self._running: dict[str, Run] = {}
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup
         self.is_open = False
@@ -187,7 +224,7 @@ class Runtime:
     @property
     def running(self) -> int:
         """How many executions run in this process."""
-        return len(self._running)
+        return len(self.executions.here)
 
     def add(self, flow: Startable) -> None:
         """Make a flow, an agent or a task startable by its name.
@@ -206,10 +243,11 @@ class Runtime:
     async def __aenter__(self) -> Self:
         """Open the log and start the background work. Raises StoreError."""
         await self._stack.enter_async_context(self.log)
-        self._opened = self.clock.monotonic()
         self._stack.push_async_callback(self.limits.aclose)
         try:
-            await self.sweep()
+            if self.dispatch.queue is not None:
+                await self._stack.enter_async_context(self.dispatch.queue)
+            await self.executions.open()
             self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
         except BaseException:
             await self._stack.aclose()
@@ -218,7 +256,7 @@ class Runtime:
         self._tasks.start_soon(self.hub.run)
         if self.access.on:
             self._tasks.start_soon(self.access.keep_looking, self.hub.streams)
-        self._tasks.start_soon(self._keep_leases)
+        self._tasks.start_soon(self.executions.keep_leases)
         self._tasks.start_soon(self._keep_retention)
         self.is_open = True
         return self
@@ -262,15 +300,20 @@ class Runtime:
         deadline_ms: int | None = None,
         ephemeral: bool = False,
         traceparent: str | None = None,
+        priority: Priority = "normal",
+        at: datetime | None = None,
     ) -> Run:
         """Start a flow, an agent or a task and return at once; its first event is in the log.
 
+        It runs in this process, or with a work queue (the setting `queue`) in a worker: then
+        those of high `priority` go first, and none before the moment `at`.
         With an idempotency key, repeating the call gives the first call's execution. An ephemeral
         one is removed soon after its end (the setting `ephemeral_s`). `traceparent` is the trace
         that it belongs to (W3C Trace Context).
-        Raises FlowNotFound, InvalidInput, IdempotencyConflict, Overloaded, StoreError.
+        Raises FlowNotFound, InvalidInput, InvalidRequest, IdempotencyConflict, Overloaded,
+        StoreError, QueueUnavailable.
         """
-        found = self._flow(flow) if isinstance(flow, str) else flow
+        found = self.flow(flow) if isinstance(flow, str) else flow
         arguments = found.arguments(input)
         queued = events.ExecutionQueued(
             kind=kind or (found.kind if isinstance(found, Agent) else "workflow"),
@@ -282,6 +325,20 @@ class Runtime:
             **({"traceparent": traceparent} if traceparent else {}),
             **_described(found),
         )
+        if self.dispatch.queue is not None:
+            spec = Spec(
+                flow=found.name,
+                input=_sendable(arguments),
+                deadline_ms=queued.deadline_ms,
+                queue=found.queue,
+                priority=priority,
+                at=rfc3339(at.astimezone(UTC)) if at else None,
+            )
+            return self._run(await self.executions.submit(queued, spec, key=idempotency_key))
+        if at is not None:
+            raise InvalidRequest(
+                "A later start needs workers", hint="Set `queue`, and start `tailrace worker`."
+            )
         work = found.work if isinstance(found, Agent) else partial(flow_work, found)
         return await self.begin(queued, work(arguments), key=idempotency_key)
 
@@ -318,7 +375,8 @@ class Runtime:
         )
         return await self.begin(queued, command_work(command), key=idempotency_key)
 
-    def _flow(self, name: str) -> Startable:
+    def flow(self, name: str) -> Startable:
+        """Find what was added under a name. Raises FlowNotFound."""
         try:
             return self.flows[name]
         except KeyError:
@@ -340,75 +398,12 @@ class Runtime:
         """
         if self.hub.closing:
             raise ShuttingDown
-        if len(self._running) >= self.settings.executions_max:
-            raise Overloaded(f"{len(self._running)} executions run in this process")
-        now = self.clock.now()
-        if queued.kind not in KINDS:
-            raise InvalidRequest(f"{queued.kind!r} is no kind", hint=f"One of: {', '.join(KINDS)}.")
-        if key is not None:
-            execution_id = _keyed_id(queued.workspace, key)
-        execution_id = execution_id or events.new_execution_id(now)
-        opening = Opening(
-            execution_id=execution_id,
-            kind=queued.kind,
-            flow=queued.flow,
-            workspace=queued.workspace,
-            lease_until=self._lease_end(),
-            ephemeral=queued.ephemeral,
+        return self._run(
+            await self.executions.begin(queued, work, key=key, execution_id=execution_id)
         )
-        first = self.intake.prepare(execution_id, draft(queued, now))
-        try:
-            leave = await self._created(opening, first)
-        except (ExecutionExists, TooManyExecutions):
-            if key is None:
-                raise
-            with suppress(ExecutionNotFound):
-                return await self._repeated(execution_id, first)
-            raise
-        run = self._running[execution_id] = Run(self, execution_id)
-        run._here = anyio.Event()
-        self._tasks.start_soon(self._run, run, work, queued.deadline_ms, leave)
-        return run
 
-    async def _created(self, opening: Opening, first: Draft) -> Leave:
-        """Create an execution in its workspace's place; returns the way to give that back."""
-        leave = await self.limits.execution(opening.workspace)
-        try:
-            await self.log.create(opening, [first])
-        except BaseException:
-            leave()
-            raise
-        return leave
-
-    async def _repeated(self, execution_id: str, asked: Draft) -> Run:
-        """The execution an idempotency key made before, if it was asked for the same thing."""
-        before = (await self.log.read(execution_id, 0, 1))[0]
-        # Compared as the log has it: what was redacted or put aside looks the same in both.
-        now = Record(1, asked.type, asked.encode(execution_id))
-        same = ("flow", "input", "input_summary")
-        told = [[r.event().data.get(name) for name in same] for r in (before, now)]
-        if told[0] != told[1]:
-            raise IdempotencyConflict
-        return self._running.get(execution_id) or Run(self, execution_id)
-
-    async def _run(self, run: Run, work: Work, deadline_ms: int | None, leave: Leave) -> None:
-        try:
-            recorder = Recorder(self.log, self.clock, run.id, self.intake)
-            await supervise(recorder, work, deadline_ms)
-        except TailraceError as error:
-            # One execution's store trouble must not take down the others: its lease tells.
-            _logger.error(
-                "execution %s: its end could not be written: %s",
-                run.id,
-                error,
-                extra={"execution_id": run.id},
-            )
-            run._error = error
-        finally:
-            self._running.pop(run.id, None)
-            leave()
-            assert run._here is not None
-            run._here.set()
+    def _run(self, execution_id: str) -> Run:
+        return Run(self, execution_id, self.executions.here.get(execution_id))
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -485,46 +480,7 @@ class Runtime:
 
         Returns the log's entry after the request. Raises ExecutionNotFound.
         """
-        entry = await self.log.entry(execution_id)
-        if not entry.sealed and entry.status != "cancelling":
-            cancelling = events.ExecutionCancelling(by=by, reason=reason)
-            made = self.intake.prepare(execution_id, draft(cancelling, self.clock.now()))
-            with suppress(LogSealed):  # it ended in between: that is what was wanted
-                await self.log.append(execution_id, [made])
-            entry = await self.log.entry(execution_id)
-        return entry
-
-    async def sweep(self) -> None:
-        """End the executions whose worker is dead, whichever process had them."""
-        now = self.clock.now()
-        for execution_id, until in await self.log.expired(rfc3339(now)):
-            if await self._unheard(execution_id):
-                continue
-            lost = events.ExecutionLost(
-                reason="its worker stopped without a word: killed, crashed, or cut off",
-                last_seen=until,
-            )
-            with suppress(LogSealed):  # another process swept first, or it ended after all
-                await self.log.append(execution_id, [draft(lost, now)])
-
-    async def _unheard(self, execution_id: str) -> bool:
-        """Whether its engine may have spoken while nobody was here: then it has a lease to do so."""
-        first = await self.log.read(execution_id, 0, 1)
-        lease_ms = first[0].event().data.get("lease_ms") if first else None
-        return lease_ms is not None and elapsed_ms(self.clock, self._opened) < lease_ms
-
-    async def _keep_leases(self) -> None:
-        """Say that this process lives, and look for those that no longer do."""
-        while True:
-            await self.clock.sleep(self.settings.lease_s / 3)
-            try:
-                if self._running:
-                    await self.log.beat(tuple(self._running), self._lease_end())
-                await self.limits.keep()
-                await self.sweep()
-            except StoreError as error:
-                # A store that is full or busy now may not be at the next beat.
-                _logger.warning("leases could not be kept: %s", error)
+        return await self.executions.cancel(execution_id, by=by, reason=reason)
 
     async def _keep_retention(self) -> None:
         """Remove what nobody keeps, for ever."""
@@ -537,8 +493,14 @@ class Runtime:
                 _logger.warning("retention could not be kept: %s", error)
                 more = False
 
-    def _lease_end(self) -> str:
-        return rfc3339(self.clock.now() + timedelta(seconds=self.settings.lease_s))
+
+def _sendable(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as a worker elsewhere gets them. Raises InvalidInput."""
+    try:
+        sent: dict[str, Any] = to_jsonable_python(arguments)
+    except PydanticSerializationError as error:
+        raise InvalidInput(f"This cannot be sent to a worker as JSON: {error}") from None
+    return sent
 
 
 def _deadline_ms(found: Startable) -> int | None:
@@ -550,12 +512,3 @@ def _described(found: Startable) -> dict[str, Any]:
     if isinstance(found, Agent):
         return {"output_schema": found.out_schema}
     return {"graph": found.ir.model_dump(by_alias=True, exclude_none=True, mode="json")}
-
-
-def _keyed_id(workspace: str, key: str) -> str:
-    """The execution id of an idempotency key: the same for every process and store.
-
-    So the store's own uniqueness of ids makes the key idempotent, without an index for it.
-    """
-    digest = hashlib.sha256(f"{workspace}\0{key}".encode()).digest()
-    return "K" + base64.b32encode(digest)[:25].decode()

@@ -43,16 +43,48 @@ class Settings(BaseModel):
 
     store: str = Field(
         default_factory=default_store,
-        description="Where the log lives: `sqlite:///FILE` or `memory:`.",
+        description="Where the log lives: `sqlite:///FILE`, `redis://:PASSWORD@HOST:PORT/DB` "
+        "(`rediss:` with TLS; `?prefix=NAME` before its keys) or `memory:`.",
     )
     durability: Literal["os", "disk"] = Field(
         default="os",
         description="What an acknowledged append survives: `os` a killed process, `disk` also a "
         "power cut (one fsync for each group of appends).",
     )
+    redis_patience_s: float = Field(
+        default=15.0,
+        ge=0,
+        description="How long a Redis server that restarts, fails over or stands still is waited "
+        "for before a call fails; a failover takes Sentinel and Cluster some 10 s.",
+    )
+    redis_wait_replicas: int = Field(
+        default=0,
+        ge=0,
+        description="Replicas that must have an append before it is acknowledged (`WAIT`); with 0 "
+        "a failover may lose the last ones, which is said to watchers.",
+    )
+    redis_wait_aof: bool = Field(
+        default=False,
+        description="Whether an append must be on the server's disk before it is acknowledged "
+        "(`WAITAOF`, Redis 7.2 with `appendonly yes`).",
+    )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(
         default=8787, ge=0, le=65535, description="The port to listen on; 0 takes a free one."
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Server processes on the port, of one machine; more than one needs Linux and a "
+        "store that processes share (docs/scaling.md).",
+    )
+    workers_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Where there are several: the first of them also listens on this port, the next "
+        "on the one above, and so on, so that each can be asked for its `/metrics`; 0: none does.",
     )
     heartbeat_s: float = Field(
         default=15.0,
@@ -123,6 +155,31 @@ class Settings(BaseModel):
         default="",
         description="Names of environment variables whose values are secrets, with commas between: "
         "they are replaced wherever they turn up. Read by the command line.",
+    )
+    queue: str = Field(
+        default="",
+        description="Where started executions wait for a worker (docs/scaling.md): "
+        "`redis://HOST:6379/0`, or `store` for the store's own Redis. Empty: each runs in the "
+        "process that started it.",
+    )
+    queue_max: int = Field(
+        default=10_000,
+        ge=0,
+        description="Executions that may wait for a worker; one more is refused. 0: no limit.",
+    )
+    attempts_max: int = Field(
+        default=3,
+        ge=1,
+        description="How many workers may try an execution, one after the death of another, before "
+        "it is lost.",
+    )
+    concurrency: int = Field(
+        default=10, ge=1, description="Executions that one worker runs at once."
+    )
+    queues: str = Field(
+        default="default",
+        description="The queues a worker serves, with commas between; a flow names its own "
+        "(`@flow(queue=...)`).",
     )
     executions_max: int = Field(
         default=1000, ge=1, description="Executions that may run at once in one process."
@@ -328,6 +385,14 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The settings named in an environment, as strings."""
     names = {environment_name(field): field for field in Settings.model_fields}
     return {names[key]: value for key, value in environ.items() if key in names}
+
+
+def shown(url: str) -> str:
+    """A store's URL as it may be printed: without its password and query."""
+    scheme, separator, rest = url.partition("://")
+    if not scheme.startswith("redis") or not separator:
+        return url
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def sqlite_path(url: str) -> Path:

@@ -52,8 +52,10 @@ class Pieces:
 class Voice:
     """Who speaks: an execution, or one node of it. `end` it."""
 
-    def __init__(self, recorder: Recorder, node: str | None = None, attempt: int = 1) -> None:
-        self.recorder, self.node, self.attempt = recorder, node, attempt
+    def __init__(
+        self, recorder: Recorder, node: str | None = None, attempt: int | None = None
+    ) -> None:
+        self.recorder, self.node, self.attempt = recorder, node, attempt or recorder.attempt
         self._redactor = recorder.intake.redactor
         self.text_length = 0
         self.tool_calls = 0

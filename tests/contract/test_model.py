@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from tailrace.errors import ConflictError
 from tailrace.log.base import EventLog, Producer
 from tailrace.log.memory import MemoryLog
+from tailrace.log.redis import RedisLog
 from tailrace.log.sqlite import SqliteLog
 from tailrace.testing.contract import Listening, begin, ended, line, lines, read_all, seqs
+from tests.contract.conftest import Redis
 
 APPEND = st.tuples(st.just("append"), st.lists(st.text(max_size=5), min_size=1, max_size=4))
 EXPECT = st.tuples(st.just("expect"), st.integers(0, 20))
@@ -86,10 +88,18 @@ async def behaves_like_the_model(log: EventLog, operations: list[tuple[str, obje
             watch.stop()
 
 
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def made(store: str, folder: Path, redis: Redis) -> EventLog:
+    if store == "memory":
+        return MemoryLog()
+    return RedisLog(redis.fresh()) if store == "redis" else SqliteLog(folder / "l.db")
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite", "redis"])
 @settings(max_examples=60, deadline=None)
 @given(operations=OPERATIONS)
-def test_a_store_behaves_like_a_list(store: str, operations: list[tuple[str, object]]) -> None:
+def test_a_store_behaves_like_a_list(
+    store: str, redis: Redis, operations: list[tuple[str, object]]
+) -> None:
     with TemporaryDirectory() as folder:
-        log: EventLog = MemoryLog() if store == "memory" else SqliteLog(Path(folder) / "l.db")
+        log = made(store, Path(folder), redis)
         anyio.run(functools.partial(behaves_like_the_model, log, operations))

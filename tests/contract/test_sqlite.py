@@ -13,6 +13,7 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 
 from tailrace.errors import (
+    AttemptFenced,
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -23,7 +24,7 @@ from tailrace.errors import (
 )
 from tailrace.log import sqlite_file
 from tailrace.log.sqlite import SqliteLog
-from tailrace.testing.contract import Learning, Listening, begin, ended, line, lines
+from tailrace.testing.contract import Learning, Listening, begin, ended, line, lines, started
 
 
 @pytest.fixture
@@ -360,6 +361,7 @@ def make_version_2(path: Path) -> None:
         "ALTER TABLE execution DROP COLUMN bytes",
         "ALTER TABLE execution DROP COLUMN aside_bytes",
         "ALTER TABLE execution DROP COLUMN ephemeral",
+        "ALTER TABLE execution DROP COLUMN attempt",
         "PRAGMA user_version = 2",
     ):
         execute(path, statement)
@@ -378,6 +380,26 @@ async def test_a_file_of_version_2_learns_its_sizes(tmp_path: Path) -> None:
         assert await log.entry("X1") == before
         assert before.aside_bytes == 1000
         assert (await log.kept("task", ephemeral=False)).bytes == before.size
+
+
+async def test_a_file_of_version_3_learns_of_attempts(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    async with SqliteLog(path) as log:
+        await begin(log)
+    await in_thread(make_version_3, path)
+    async with SqliteLog(path) as log:
+        await log.append("X1", [line("of the first attempt, which began before")], attempt=1)
+        await log.append("X1", [started(2)], attempt=2)
+        with pytest.raises(AttemptFenced):
+            await log.append("X1", [line("late")], attempt=1)
+
+
+def make_version_3(path: Path) -> None:
+    for statement in (
+        "ALTER TABLE execution DROP COLUMN attempt",
+        "PRAGMA user_version = 3",
+    ):
+        execute(path, statement)
 
 
 async def test_the_number_of_a_removed_log_stays_taken_at_the_price_of_one_row(

@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from anyio.to_thread import run_sync as in_thread
 
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
+from tailrace.log.redis import RedisLog
 from tailrace.log.sqlite import SqliteLog
 from tailrace.testing.contract import CHECKS, Bench, Check
+from tests.contract.conftest import Redis
 
 
 class MemoryBench:
@@ -56,10 +59,46 @@ class SqliteBench:
         self._handles.clear()
 
 
-@pytest.fixture(params=["memory", "sqlite-os", "sqlite-disk"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    kind, _, durability = str(request.param).partition("-")
-    made = MemoryBench() if kind == "memory" else SqliteBench(tmp_path / "log.db", durability)
+class RedisBench:
+    """Handles on one prefix of a server, as several processes on several machines have."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._handles: list[RedisLog] = []
+
+    async def log(self) -> EventLog:
+        log = RedisLog(self._url)
+        await log.open()
+        self._handles.append(log)
+        return log
+
+    other = log
+
+    async def reopen(self) -> EventLog:
+        await self.close()
+        return await self.log()
+
+    async def close(self) -> None:
+        for handle in self._handles:
+            await handle.aclose()
+        self._handles.clear()
+
+
+STORES = ["memory", "sqlite-os", "sqlite-disk", "redis-server", "redis-cluster"]
+
+
+@pytest.fixture(params=STORES)
+async def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, redis: Redis
+) -> AsyncIterator[Bench]:
+    kind, _, how = str(request.param).partition("-")
+    made: MemoryBench | SqliteBench | RedisBench
+    if kind == "memory":
+        made = MemoryBench()
+    elif kind == "sqlite":
+        made = SqliteBench(tmp_path / "log.db", how)
+    else:
+        made = RedisBench(await in_thread(redis.fresh, how == "cluster"))
     yield made
     await made.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +27,10 @@ from tailrace.http.faces import EVENTS, writer
 from tailrace.hub import Hub, Position
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
+from tailrace.log.redis import RedisLog
 from tailrace.log.sqlite import SqliteLog
 from tailrace.testing.contract import begin, ended, read_all
+from tests.contract.conftest import Redis
 
 TS = "2026-01-01T00:00:00.000000Z"
 KINDS = ("log.line", "llm.chunk", "node.progress", "custom.x")
@@ -63,11 +66,17 @@ Given = list[tuple[int, str]]
 
 
 @asynccontextmanager
-async def opened(store: str, folder: Path) -> AsyncIterator[tuple[EventLog, EventLog]]:
+async def opened(
+    store: str, folder: Path, redis: Redis
+) -> AsyncIterator[tuple[EventLog, EventLog]]:
     """Two handles on one store: producers may be elsewhere."""
     if store == "memory":
         async with MemoryLog() as log:
             yield log, log
+    elif store == "redis":
+        url = await to_thread.run_sync(redis.fresh)
+        async with RedisLog(url) as first, RedisLog(url) as second:
+            yield first, second
     else:
         async with SqliteLog(folder / "l.db") as log, SqliteLog(folder / "l.db") as other:
             yield log, other
@@ -172,7 +181,7 @@ def words(records: Sequence[Record]) -> list[tuple[object, ...]]:
     return [(e.type, e.node, e.data.get("text", e.data.get("line"))) for e in told]
 
 
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize("store", ["memory", "sqlite", "redis"])
 @settings(
     max_examples=60,
     deadline=None,
@@ -184,11 +193,12 @@ def words(records: Sequence[Record]) -> list[tuple[object, ...]]:
 )
 def test_each_gets_exactly_what_it_asked_for(
     store: str,
+    redis: Redis,
     producers: list[list[list[Draft]]],
     watchers: list[tuple[int, list[Connection]]],
 ) -> None:
     async def run(folder: Path) -> None:
-        async with opened(store, folder) as (log, other):
+        async with opened(store, folder, redis) as (log, other):
             await scenario(log, other, producers, watchers)
 
     with TemporaryDirectory() as folder:

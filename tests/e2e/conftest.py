@@ -62,6 +62,13 @@ class Shell:
         assert found, first + process.stderr.read()
         return process, found[0]
 
+    def watch(self, url: str) -> subprocess.Popen[str]:
+        """Start to follow a stream, with curl."""
+        command = ["curl", "-sN", "-m", "18", url]
+        watcher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._processes.append(watcher)
+        return watcher
+
     def started_id(self, process: subprocess.Popen[str]) -> str:
         """The id that `run` and `exec` name on stderr."""
         assert process.stderr is not None
@@ -73,7 +80,8 @@ class Shell:
         for process in self._processes:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            if process.stdout is None or not process.stdout.closed:  # else the test has read it
+                process.communicate()
 
 
 @pytest.fixture

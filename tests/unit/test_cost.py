@@ -4,6 +4,7 @@ Times are for benchmarks; a count fails the commit that makes a path longer. The
 a quarter above what was counted on CPython 3.11; another version may count a little differently.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -33,11 +34,13 @@ def instructions(work: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # what other tests left may have finalizers, which would be counted
     sys.settrace(trace)
     try:
         work()
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 

@@ -165,15 +165,15 @@ async def test_an_engine_is_not_lost_because_nobody_was_there_to_hear_it(tmp_pat
         await Ingest(before).take(WS, "X", batch(1, QUEUED, STARTED))
     await clock.advance(LEASE_S * 100)
     async with on(SqliteLog(tmp_path / "l.db"), clock) as after:
-        await after.sweep()
+        await after.executions.sweep()
         assert (await after.log.entry("X")).status == "running"
         await Ingest(after).take(WS, "X", batch(2, line("here I am")))
         await clock.advance(LEASE_S)
-        await after.sweep()
+        await after.executions.sweep()
         assert (await after.log.entry("X")).status == "running"
     async with on(SqliteLog(tmp_path / "l.db"), clock) as later:
         await clock.advance(LEASE_S * 3)
-        await later.sweep()
+        await later.executions.sweep()
         assert (await later.log.entry("X")).status == "lost"
 
 

@@ -254,7 +254,7 @@ async def test_work_whose_log_was_removed_stops(store: Store) -> None:
         await tailrace.log.remove(run.id)
         with pytest.raises(ExecutionNotFound):
             await run.wait()
-        assert not tailrace._running
+        assert not tailrace.running
 
 
 async def test_a_stream_of_many_is_told_of_what_it_missed(store: Store) -> None:

@@ -12,7 +12,7 @@ from tailrace.cli import render
 from tailrace.errors import InvalidSetting, TailraceError, all_errors, from_code
 from tailrace.events import CATALOG, Event
 from tailrace.lifecycle import ExecutionState, fold
-from tailrace.settings import Settings, environment_name, from_environment, load, sqlite_path
+from tailrace.settings import Settings, environment_name, from_environment, load, shown, sqlite_path
 
 
 def test_the_drawn_tree_is_the_real_one() -> None:
@@ -64,8 +64,19 @@ def test_the_environment_names_are_the_fields() -> None:
 def test_every_setting_is_explained_with_its_unit() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
-        if field.annotation in (int, float) and name != "port":
-            assert name.endswith(("_s", "_ms", "_bytes", "_events", "_items", "_max")), name
+        if field.annotation in (int, float) and not name.endswith("port"):
+            if name in ("workers", "concurrency"):
+                continue  # what they count is their name
+            units = ("_s", "_ms", "_bytes", "_events", "_items", "_max", "_replicas")
+            assert name.endswith(units), name
+
+
+def test_a_stores_url_is_shown_without_its_password() -> None:
+    assert shown("redis://:p@ss@h:1/2?prefix=x") == "redis://h:1/2"
+    assert shown("rediss://user:secret@h") == "rediss://h"
+    assert shown("redis://h?password=secret") == "redis://h"
+    assert shown("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+    assert shown("memory:") == "memory:"
 
 
 def test_settings_cannot_change() -> None:

@@ -123,11 +123,12 @@ def print_summary(state: ExecutionState) -> None:
         print(json.dumps(state.output, ensure_ascii=False, indent=2))
 
 
-def _unbounded(settings: Settings) -> Settings:
-    """What somebody typed is not ended for saying much, unless they said that it should be."""
-    if "events_per_execution_max" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"events_per_execution_max": 0})
+def _own(settings: Settings) -> Settings:
+    """What somebody typed runs here, and is not ended for saying much unless they said so."""
+    bounded = "events_per_execution_max" in settings.model_fields_set
+    return settings.model_copy(
+        update={"queue": ""} | ({} if bounded else {"events_per_execution_max": 0})
+    )
 
 
 async def run_flow(
@@ -139,7 +140,7 @@ async def run_flow(
     view: View,
 ) -> int:
     """Run a flow in this process and show it; returns the exit status."""
-    async with Runtime(_unbounded(settings), flows=[flow], redactor=redactor(settings)) as runtime:
+    async with Runtime(_own(settings), flows=[flow], redactor=redactor(settings)) as runtime:
         run = await runtime.start(flow, given, deadline_ms=deadline_ms)
         _say(f"execution {run.id}")
         async with anyio.create_task_group() as tasks:
@@ -161,7 +162,7 @@ async def run_flow(
 
 async def run_command(settings: Settings, command: Sequence[str], name: str | None) -> int:
     """Run a command as an execution, its output passed through; returns its exit status."""
-    async with Runtime(_unbounded(settings), redactor=redactor(settings)) as runtime:
+    async with Runtime(_own(settings), redactor=redactor(settings)) as runtime:
         queued = events.ExecutionQueued(
             kind="workload", flow=name or command[0], input={"command": list(command)}
         )

@@ -347,6 +347,7 @@ def graph(target: str, form: str | None) -> None:
     epilog=_examples(
         "tailrace serve",
         "tailrace serve flows.py s2_site --port 9000",
+        "tailrace serve flows.py --workers 4 --workers-port 9100",
         "tailrace serve --allow-workload backup='./backup.sh --all'",
     )
 )
@@ -357,10 +358,13 @@ def graph(target: str, form: str | None) -> None:
     metavar="NAME=COMMAND",
     help="Let `POST /api/v1/workloads` run this command, by its name. May be repeated.",
 )
+@click.option("--child", hidden=True, help="One of several: what its parent tells it.")
 @click.argument("targets", nargs=-1, type=_Target())
 @settings_options(
     "host",
     "port",
+    "workers",
+    "workers_port",
     "store",
     "durability",
     "heartbeat_s",
@@ -372,6 +376,9 @@ def graph(target: str, form: str | None) -> None:
     "ring_events",
     "body_max_bytes",
     "executions_max",
+    "queue",
+    "queue_max",
+    "attempts_max",
     "ingest_lease_s",
     "ingest_lease_max_s",
     "job_token_s",
@@ -402,12 +409,57 @@ def graph(target: str, form: str | None) -> None:
     "public_health",
     *LIMITS,
 )
-def serve(targets: tuple[str, ...], allowed: tuple[str, ...], settings: Settings) -> None:
+def serve(
+    targets: tuple[str, ...], allowed: tuple[str, ...], child: str | None, settings: Settings
+) -> None:
     """Serve the log over HTTP, and let the flows of the TARGETs be started."""
-    from tailrace.cli import serving  # the server's imports are not every command's price
+    from tailrace.cli import serving, workers  # the server's imports are not every command's price
+    from tailrace.cli.listening import Child
+
+    workloads = dict(map(_workload, allowed))
+    serving.refuse_exposed(settings)
+    if settings.workers > 1 and child is None:
+        sys.exit(workers.keep(settings))
+    flows = [flow for target in targets for flow in load_flows(target)]
+    told = None if child is None else Child.parse(child)
+    sys.exit(serving.serve(settings, flows, workloads, told))
+
+
+@cli.command(
+    epilog=_examples(
+        "tailrace worker etl --store redis://127.0.0.1:6379/0",
+        "tailrace worker flows.py --concurrency 20 --queues default,reports",
+        "tailrace worker flows.py --store sqlite:///runs.db --queue redis://127.0.0.1:6379/1",
+    )
+)
+@click.argument("targets", nargs=-1, required=True, type=_Target())
+@settings_options(
+    "concurrency",
+    "queues",
+    "queue",
+    "store",
+    "durability",
+    "drain_s",
+    "lease_s",
+    "attempts_max",
+    "executions_per_workspace_max",
+    "events_per_execution_max",
+    "event_max_bytes",
+    "redact_keys",
+    "redact_env",
+    "log_format",
+)
+def worker(targets: tuple[str, ...], settings: Settings) -> None:
+    """Run what waits in the work queue, with the flows of the TARGETs.
+
+    Where the store is Redis, the queue is there too. SIGTERM drains: it takes nothing more, lets
+    what runs end within the drain time, and hands the rest to other workers. If it is killed, its
+    executions go on elsewhere when its lease is over.
+    """
+    from tailrace.cli import working
 
     flows = [flow for target in targets for flow in load_flows(target)]
-    sys.exit(serving.serve(settings, flows, dict(map(_workload, allowed))))
+    run_async(lambda: working.work(settings, flows))
 
 
 def _workload(text: str) -> tuple[str, list[str]]:

@@ -20,6 +20,7 @@ from tailrace import journal
 from tailrace.access import asks
 from tailrace.api import Tailrace
 from tailrace.cli import render
+from tailrace.cli.listening import Child, address, listen
 from tailrace.cli.options import DONE, FAILED, redactor
 from tailrace.cli.targets import load_flow
 from tailrace.client import Client
@@ -27,7 +28,7 @@ from tailrace.errors import AddressUnavailable, AuthRequired
 from tailrace.http.origins import LocalOnly, is_loopback
 from tailrace.lifecycle import ExecutionState
 from tailrace.runtime import Startable
-from tailrace.settings import Settings
+from tailrace.settings import Settings, shown
 
 EXIT_SLACK_S = 2.0  # after the drain time, for lifespan shutdown and the store's last commit
 
@@ -39,14 +40,21 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.settings = settings
         self.listening = anyio.Event()
-        self.quiet = False
+        self.child: Child | None = None  # of a parent, which says for all where they are
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
-        if self.started and not self.quiet:
-            store, url = self.settings.store, address(self.settings)
+        if not self.started:
+            return
+        if self.child is not None:
+            self.child.listens(self._orphaned)
+        else:
+            store, url = shown(self.settings.store), address(self.settings)
             print(f"tailrace: {url}  store {store}", file=sys.stderr, flush=True)
+
+    def _orphaned(self) -> None:
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         limit = self.settings.drain_s + EXIT_SLACK_S
@@ -54,31 +62,6 @@ class _Server(uvicorn.Server):
         last_resort.daemon = True
         last_resort.start()
         await super().shutdown(sockets)
-
-
-def address(settings: Settings) -> str:
-    """The URL of a server with these settings."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"
-
-
-def _listen(settings: Settings) -> tuple[socket.socket, Settings]:
-    """Take the port now: a port in use is our one-line error, and port 0 becomes known."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections have it from here
-        limit_ms = round(settings.write_timeout_s * 1000)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise AddressUnavailable(
-            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}"
-        ) from None
-    port = listener.getsockname()[1]
-    return listener, settings.model_copy(update={"port": port})
 
 
 def tune_collector() -> None:
@@ -118,6 +101,7 @@ def _server(
     settings: Settings,
     flows: Sequence[Startable],
     workloads: Mapping[str, Sequence[str]] | None = None,
+    child: Child | None = None,
 ) -> _Server:
     journal.configure(settings.log_format, access=settings.access_log)
     app = Tailrace(
@@ -125,7 +109,11 @@ def _server(
     ).asgi()
     if settings.auth is None and not asks(settings):
         app = LocalOnly(app)
-    return _Server(server_config(app, settings), settings)
+    if child is not None:
+        app = child.without_shared_metrics(app)
+    server = _Server(server_config(app, settings), settings)
+    server.child = child
+    return server
 
 
 def refuse_exposed(settings: Settings) -> None:
@@ -135,16 +123,22 @@ def refuse_exposed(settings: Settings) -> None:
 
 
 def serve(
-    settings: Settings, flows: Sequence[Startable], workloads: Mapping[str, Sequence[str]]
+    settings: Settings,
+    flows: Sequence[Startable],
+    workloads: Mapping[str, Sequence[str]],
+    child: Child | None = None,
 ) -> int:
-    """Serve until a signal; returns the exit status."""
-    refuse_exposed(settings)
-    listener, settings = _listen(settings)
-    server = _server(settings, flows, workloads)
+    """Serve until a signal, alone or as one of several; returns the exit status."""
+    if child is None:
+        listener, settings = listen(settings)
+        sockets = [listener]
+    else:
+        sockets = child.listen(settings)
+    server = _server(settings, flows, workloads, child)
     tune_collector()
     # uvicorn hands the signal on after it has shut down in good order.
     with suppress(KeyboardInterrupt):
-        server.run([listener])
+        server.run(sockets)
     return DONE if server.started else FAILED
 
 
@@ -154,10 +148,10 @@ async def demo(settings: Settings, updates: int) -> int:
     settings = settings.model_copy(update={"auth": auth, "jwt_keys": None})
     refuse_exposed(settings)
     try:
-        listener, settings = _listen(settings)
+        listener, settings = listen(settings)
     except AddressUnavailable as error:
         print(f"tailrace: {error.message}; taking a free port", file=sys.stderr)
-        listener, settings = _listen(settings.model_copy(update={"port": 0}))
+        listener, settings = listen(settings.model_copy(update={"port": 0}))
     server = _server(settings, [load_flow("s2_site"), load_flow("etl")])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve, [listener])

@@ -31,8 +31,9 @@ class Flow(Generic[P]):
         http: str | None = None,
         deadline_ms: int | None = None,
         on_disconnect: str = "cancel",
+        queue: str = "default",
     ) -> None:
-        self.fn = fn
+        self.fn, self.queue = fn, queue
         self.name = name or str(getattr(fn, "__name__", "flow"))
         if on_disconnect not in DISCONNECTS:
             raise InvalidFlow(f"{self.name}: on_disconnect is `cancel` or `continue`")
@@ -138,13 +139,14 @@ def flow(
     http: str | None = None,
     deadline_ms: int | None = None,
     on_disconnect: str = "cancel",
+    queue: str = "default",
 ) -> Callable[[Callable[P, object]], Flow[P]]: ...
 def flow(fn: Callable[..., object] | None = None, /, **options: Any) -> Any:
     """Draw a flow from a function that calls nodes and returns one node's output.
 
     `http` names a route of its own, such as `POST /site/stream`; a client that leaves such a
     request cancels the execution, unless `on_disconnect="continue"`. `deadline_ms` is the time an
-    execution may take in all. Called inside another flow, it is drawn into it.
+    execution may take in all. `queue` is where it waits for a worker, if there are any. Called inside another flow, it is drawn into it.
 
     Raises InvalidFlow if the graph is not sound.
     """

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from tailrace import events
@@ -21,6 +21,7 @@ from tailrace.hub import Position, resolve
 from tailrace.log.base import Entry
 from tailrace.runtime import Runtime
 from tailrace.version import __version__
+from tailrace.work.base import Priority
 
 _WAIT = re.compile(r"\bwait=(\d{1,4})\b")
 WAIT_MAX_S = 300  # a longer wait belongs on the stream, which proxies do not cut
@@ -40,6 +41,12 @@ class Start(BaseModel):
     )
     deadline_ms: int | None = Field(default=None, gt=0, description="The time it may take.")
     ephemeral: bool = Field(default=False, description="Remove it soon after its end.")
+    priority: Priority = Field(
+        default="normal", description="Which of those that wait for a worker goes first."
+    )
+    start_at: AwareDatetime | None = Field(
+        default=None, description="Not before this moment; needs workers (docs/scaling.md)."
+    )
 
 
 class Cancel(BaseModel):
@@ -101,6 +108,8 @@ def router(runtime: Runtime) -> APIRouter:
             idempotency_key=body.idempotency_key,
             deadline_ms=body.deadline_ms,
             ephemeral=body.ephemeral,
+            priority=body.priority,
+            at=body.start_at,
             traceparent=traceparent(request.scope),
         )
         where = links(request, workspace, run.id)

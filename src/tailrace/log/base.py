@@ -6,6 +6,7 @@ checks each of them on every store.
 - Sequences are dense: 1, 2, 3 … per execution, assigned by the store and by nobody else.
 - A batch is in the log whole or not at all, and is acknowledged only when it is durable in the
   store's sense.
+- The log takes nothing of an attempt after a later one has begun (`execution.started`).
 - The log takes nothing after a terminal event, and a batch's terminal event is its last.
 - What a reader saw stays: an event becomes visible only after all before it.
 - A watch delivers every event after its position, in order, wherever it was appended.
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tailrace.errors import (
+    AttemptFenced,
     InvalidEvent,
     LogSealed,
     PayloadTooLarge,
@@ -32,9 +34,14 @@ from tailrace.metrics import LogMeter
 
 Listener = Callable[[Sequence[Record]], None]
 NewListener = Callable[[Sequence["Entry"]], None]
+Lost = Callable[[], None]
 EVENT_MAX_BYTES = 1_048_576  # one event must not make every watcher's write a large one
 PAGE_MAX_BYTES = 262_144  # what one read may hold: it becomes one write to one watcher
 BATCH_MAX_EVENTS = 10_000  # bounds what one append can make a store hold in memory at once
+
+
+def unheard() -> None:
+    """Who does not ask is not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,7 @@ class Entry:
     bytes: int = 0  # of the events that it holds
     aside_bytes: int = 0  # of what was put aside for them
     ephemeral: bool = False
+    attempt: int = 0  # the newest that has begun
     number: int = 0  # which log of its store it is: 1, 2, 3 … in the order of their creation
 
     @property
@@ -175,10 +183,14 @@ class EventLog(Protocol):
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
-        """Append a batch. With `expected`, only if that is the head; with `producer`, only once.
+        """Append a batch.
 
-        Raises ExecutionNotFound, LogSealed, PositionConflict, ProducerGap or InvalidEvent.
+        With `expected`, only if that is the head; with `producer`, only once; with `attempt`, only
+        while no later one has begun.
+        Raises ExecutionNotFound, LogSealed, AttemptFenced, PositionConflict, ProducerGap or
+        InvalidEvent.
         """
         ...
 
@@ -245,11 +257,15 @@ class EventLog(Protocol):
         """Return the number of the newest log there ever was; 0 if none."""
         ...
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` on the event loop with every event after `after`; returns the way out.
 
         Batches are in order and without a hole or a repeat; an empty one says that the log was
         removed. The listener must not block or raise.
+        Where that cannot be (a store elsewhere was emptied or went back, or a trim overtook what
+        was not given yet), `lost` is called, once and last.
         """
         ...
 
@@ -286,6 +302,7 @@ def admit(
     expected: int | None,
     producer: Producer | None,
     last_batch: int,
+    attempt: int | None = None,
 ) -> bool:
     """Decide whether a batch may be appended; False means that the log has it already.
 
@@ -303,6 +320,8 @@ def admit(
     check_batch(drafts)
     if entry.sealed:
         raise LogSealed(f"{entry.execution_id} has ended: it is {entry.status}")
+    if attempt is not None and attempt < entry.attempt:
+        raise AttemptFenced(f"Attempt {entry.attempt} has taken over from {attempt}")
     if expected is not None and expected != entry.head:
         raise PositionConflict(
             f"{entry.execution_id} is at {entry.head}, not at {expected}", head=entry.head
@@ -369,10 +388,12 @@ def bytes_of(records: Iterable[Record]) -> int:
 def advance(entry: Entry, drafts: Sequence[Draft], tails: Sequence[bytes]) -> Entry:
     """Return the entry as it is after a batch."""
     status_event = entry.last_status_event
-    aside = entry.aside_bytes
+    aside, attempt = entry.aside_bytes, entry.attempt
     for draft in drafts:
         if draft.type in STATUS_EVENTS:
             status_event = draft.type
+            if draft.type == "execution.started":
+                attempt = draft.attempt
         if draft.aside:
             aside += sum(map(len, draft.aside.values()))
     return replace(
@@ -382,4 +403,5 @@ def advance(entry: Entry, drafts: Sequence[Draft], tails: Sequence[bytes]) -> En
         last_status_event=status_event,
         bytes=entry.bytes + sum(map(len, tails)),
         aside_bytes=aside,
+        attempt=attempt,
     )

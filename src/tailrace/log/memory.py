@@ -25,6 +25,7 @@ from tailrace.log.base import (
     Entry,
     Kept,
     Listener,
+    Lost,
     NewListener,
     Opening,
     Producer,
@@ -36,6 +37,7 @@ from tailrace.log.base import (
     clip,
     encode,
     place,
+    unheard,
 )
 from tailrace.log.facts import MemoryFacts
 from tailrace.metrics import LogMeter
@@ -136,11 +138,19 @@ class MemoryLog:
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
         """Append a batch."""
         log = self._log(execution_id)
         last, appended = log.producers.get(producer.name, (0, None)) if producer else (0, None)
-        if not admit(log.entry, drafts, expected=expected, producer=producer, last_batch=last):
+        if not admit(
+            log.entry,
+            drafts,
+            expected=expected,
+            producer=producer,
+            last_batch=last,
+            attempt=attempt,
+        ):
             if appended and producer and producer.seq == last:
                 return replace(appended, duplicate=True)
             return Appended(0, 0, duplicate=True)
@@ -273,10 +283,15 @@ class MemoryLog:
         self._require_open()
         return self._newest
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""
         log = self._log(execution_id)
-        missed = log.records[max(after + 1 - log.entry.floor, 0) :]
+        if after + 1 < log.entry.floor:  # a trim has overtaken it
+            call = asyncio.get_running_loop().call_soon(lost)
+            return call.cancel
+        missed = log.records[after + 1 - log.entry.floor :]
         log.listeners.append(listener)
         if missed:
             self._soon(self._deliver, log, listener, missed)

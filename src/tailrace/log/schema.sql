@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS execution (
   sealed INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL DEFAULT 0,
   aside_bytes INTEGER NOT NULL DEFAULT 0,
-  ephemeral INTEGER NOT NULL DEFAULT 0
+  ephemeral INTEGER NOT NULL DEFAULT 0,
+  attempt INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS execution_by_workspace ON execution (workspace, log);
 CREATE INDEX IF NOT EXISTS execution_by_lease ON execution (lease_until) WHERE lease_until IS NOT NULL;

@@ -35,6 +35,7 @@ from tailrace.log.base import (
     Entry,
     Kept,
     Listener,
+    Lost,
     NewListener,
     Opening,
     Producer,
@@ -45,6 +46,7 @@ from tailrace.log.base import (
     clip,
     encode,
     place,
+    unheard,
 )
 from tailrace.log.sqlite_facts import SqliteFacts
 from tailrace.log.sqlite_file import Job, Worker, connect, translated
@@ -65,6 +67,7 @@ _Fresh = tuple[str, int, Sequence[Record]]  # execution, the position before, wh
 class _Watch:
     position: int
     listener: Listener
+    lost: Lost
 
 
 @dataclass(slots=True, eq=False)
@@ -199,6 +202,7 @@ class SqliteLog:
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
         """Append a batch."""
         tails = encode(execution_id, drafts)
@@ -206,7 +210,14 @@ class SqliteLog:
         def append(connection: sqlite3.Connection) -> Appended:
             entry = self._find(connection, execution_id)
             batch, known = _last_batch(connection, entry.number, producer)
-            if not admit(entry, drafts, expected=expected, producer=producer, last_batch=batch):
+            if not admit(
+                entry,
+                drafts,
+                expected=expected,
+                producer=producer,
+                last_batch=batch,
+                attempt=attempt,
+            ):
                 return known if producer and producer.seq == batch else Appended(0, 0, True)
             records = place(entry.head, drafts, tails)
             after = self._known[execution_id] = advance(entry, drafts, tails)
@@ -306,9 +317,17 @@ class SqliteLog:
         if changed:
             connection.executemany(
                 "UPDATE execution SET head = ?, updated_at = ?, last_status_event = ?, bytes = ?,"
-                " aside_bytes = ? WHERE log = ?",
+                " aside_bytes = ?, attempt = ? WHERE log = ?",
                 [
-                    (e.head, e.updated_at, e.last_status_event, e.bytes, e.aside_bytes, e.number)
+                    (
+                        e.head,
+                        e.updated_at,
+                        e.last_status_event,
+                        e.bytes,
+                        e.aside_bytes,
+                        e.attempt,
+                        e.number,
+                    )
                     for e in changed.values()
                 ],
             )
@@ -479,9 +498,11 @@ class SqliteLog:
 
     # --- watching -----------------------------------------------------------------------------
 
-    def watch(self, execution_id: str, after: int, listener: Listener) -> Callable[[], None]:
+    def watch(
+        self, execution_id: str, after: int, listener: Listener, lost: Lost = unheard
+    ) -> Callable[[], None]:
         """Call `listener` with every event after `after`."""
-        watch = _Watch(after, listener)
+        watch = _Watch(after, listener, lost)
         self._watches.setdefault(execution_id, []).append(watch)
         self._note_position(execution_id)
         # What was appended before this moment is read at once; the job also ends a wait of the
@@ -576,6 +597,9 @@ class SqliteLog:
             for watch in tuple(self._watches.get(execution_id, ())):
                 if not records:
                     watch.listener([])
+                elif after <= watch.position < records[0].seq - 1:  # a trim has overtaken it
+                    self._watches[execution_id].remove(watch)
+                    watch.lost()
                 # A run that begins later than this watch stands would leave a hole: the watch's
                 # own catch-up is on its way, and brings this run too.
                 elif after <= watch.position < records[-1].seq:

@@ -30,7 +30,7 @@ from tailrace.events import TERMINAL
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # What makes an older file's tables as they are now; tables that are missing are created after it.
 UPGRADES: dict[int, Sequence[str]] = {
     1: (
@@ -50,6 +50,8 @@ UPGRADES: dict[int, Sequence[str]] = {
         " aside_bytes ="
         " (SELECT coalesce(sum(length(data)), 0) FROM payload WHERE payload.log = execution.log)",
     ),
+    # Of logs from before, no attempt is fenced off: 0 is older than any.
+    3: ("ALTER TABLE execution ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",),
 }
 APPLICATION_ID = 0x7461696C  # "tail": `file` and our own check tell the file from others by it
 BUSY_TIMEOUT_S = 5.0  # another process may hold the write lock for one group commit, not for long

@@ -19,6 +19,7 @@ import anyio
 import anyio.lowlevel
 
 from tailrace.errors import (
+    AttemptFenced,
     ExecutionExists,
     ExecutionNotFound,
     ExecutionRunning,
@@ -80,6 +81,11 @@ def line(text: object = "", type_: str = "log.line") -> Draft:
 def queued() -> Draft:
     """A log's first event."""
     return Draft(type="execution.queued", ts=TS, data={"kind": "task", "flow": "f"})
+
+
+def started(attempt: int) -> Draft:
+    """An attempt's first event."""
+    return Draft(type="execution.started", ts=TS, data={"worker": "w"}, attempt=attempt)
 
 
 def ended() -> Draft:
@@ -278,6 +284,42 @@ async def an_expected_position_must_be_the_head(bench: Bench) -> None:
     assert sum(isinstance(result, Appended) for result in results) == 1
     assert sum(isinstance(result, PositionConflict) for result in results) == 4
     assert (await log.entry("X1")).head == 2
+
+
+@check
+async def a_later_attempt_fences_off_the_earlier(bench: Bench) -> None:
+    """What a worker says that was taken for dead is refused, wherever it runs."""
+    log = await bench.log()
+    first = await begin(log)
+    await log.append(first, [started(1)], attempt=1)
+    await log.append(first, [line(1)], attempt=1)
+    other = await bench.other()
+    await other.append(first, [started(2), line(2)], attempt=2)
+    assert (await log.entry(first)).attempt == 2
+    for drafts in ([line("late")], [ended()]):
+        await refuses(AttemptFenced, log.append(first, drafts, attempt=1))
+    await log.append(first, [line(3)], attempt=2)
+    await log.append(first, [line(4)])  # what is of no attempt: a cancel, the end as lost
+    assert lines(await read_all(log, first))[-3:] == ["2", "3", "4"]
+
+
+@check
+async def of_racing_attempts_one_begins(bench: Bench) -> None:
+    """Two workers that were given the same attempt: the head decides."""
+    log, other = await bench.log(), await bench.other()
+    first = await begin(log)
+    begun: list[EventLog] = []
+
+    async def begin_attempt(handle: EventLog) -> None:
+        with suppress(PositionConflict):
+            await handle.append(first, [started(1)], attempt=1, expected=1)
+            begun.append(handle)
+
+    async with anyio.create_task_group() as tasks:
+        for handle in (log, other, log, other):
+            tasks.start_soon(begin_attempt, handle)
+    assert len(begun) == 1
+    assert (await log.entry(first)).head == 2
 
 
 @check
@@ -822,6 +864,22 @@ async def a_watch_can_be_far_behind(bench: Bench) -> None:
     watch = Listening(log, "X1", 0)
     await log.append("X1", [line("last")])
     assert len(await watch.until(5002)) == 5002
+
+
+@check
+async def a_watch_that_a_trim_overtook_is_told(bench: Bench) -> None:
+    """Nothing is left out without a word; who asks again, from where the log begins, goes on."""
+    log, other = await bench.log(), await bench.other()
+    await begin(log)
+    await log.append("X1", [line(n) for n in range(2, 10)])
+    await other.trim("X1", 8)
+    lost = anyio.Event()
+    stop = log.watch("X1", 1, lambda _: None, lost.set)
+    await lost.wait()
+    stop()
+    again = Listening(log, "X1", 7)
+    await other.append("X1", [line(10)])
+    assert seqs(await again.until(10)) == [8, 9, 10]
 
 
 @check

@@ -44,14 +44,14 @@ class FaultyLog:
         *,
         expected: int | None = None,
         producer: Producer | None = None,
+        attempt: int | None = None,
     ) -> Appended:
         """Append, unless the plan says otherwise."""
+        how: dict[str, Any] = {"expected": expected, "producer": producer, "attempt": attempt}
         for draft in drafts:
             if errors := self._plan.get(draft.type):
                 error = errors.pop(0)
                 if self._lose_answer:
-                    await self._inner.append(
-                        execution_id, drafts, expected=expected, producer=producer
-                    )
+                    await self._inner.append(execution_id, drafts, **how)
                 raise error
-        return await self._inner.append(execution_id, drafts, expected=expected, producer=producer)
+        return await self._inner.append(execution_id, drafts, **how)

@@ -1,0 +1,1 @@
+"""How executions reach workers in other processes."""

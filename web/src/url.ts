@@ -2,8 +2,9 @@
 //
 // The law of this file: what a person set is in the URL, so that a link shows another the same; what
 // only moved (a slider on its way) replaces the entry, and makes no history.
-import { useCallback } from "react";
+import { useCallback, useContext } from "react";
 import { useSearchParams } from "wouter";
+import { HOME, WorkspaceContext } from "./data/workspace.ts";
 
 /** One parameter; undefined takes it away. */
 export function useParam(name: string): [string | undefined, (value: string | undefined, push?: boolean) => void] {
@@ -43,5 +44,17 @@ export function useSetParams(): (changes: Record<string, string | undefined>, pu
       );
     },
     [setParams],
+  );
+}
+
+/** Where something is, for a link: in the workspace that is shown. */
+export function useHref(): (path: string) => string {
+  const workspace = useContext(WorkspaceContext);
+  return useCallback(
+    (path) => {
+      if (workspace === HOME) return path;
+      return `${path}${path.includes("?") ? "&" : "?"}workspace=${encodeURIComponent(workspace)}`;
+    },
+    [workspace],
   );
 }

@@ -58,7 +58,7 @@ export class History {
   }
 
   /** The positions at which something moved, in order: where a scrubber has something to show. */
-  moments(): ReadonlyArray<{ id: number; ts: string; type: string; node?: string | undefined }> {
+  moments(): ReadonlyArray<TailraceEvent & { id: number }> {
     return this.#events as Array<TailraceEvent & { id: number }>;
   }
 

@@ -75,7 +75,17 @@ export function rowOf(store: ExecutionStore, id: number): EventRow {
   if (line?.id === id) return { id, ts: line.ts, type: "log.line", node: line.node, text: line.text };
   const piece = withId(store.pieces, id);
   if (piece) return { id, ts: Date.parse(piece.ts), type: "llm.chunk", node: piece.node, text: piece.text };
-  return { id, ts: undefined, type: "", node: undefined, text: "" };
+  const gap = store.gaps.find(({ from, to }) => from <= id && id <= to);
+  return { id, ts: undefined, type: "", node: undefined, text: gap ? `no longer kept (${gap.cause})` : "" };
+}
+
+/** When an event was; of one that is not kept here, when the last before it was. */
+export function timeAt(store: ExecutionStore, id: number): number | null {
+  const { ts } = rowOf(store, id);
+  if (ts !== undefined) return ts;
+  const moments = store.history.moments();
+  const before = moments[countTo(moments, id) - 1];
+  return before ? Date.parse(before.ts) : null;
 }
 
 /** What an event says, in a line. */

@@ -72,7 +72,7 @@ export function Json({ value, name }: { value: unknown; name: string }) {
   const searchable = rows.length >= SEARCHED_FROM || (rows[0]?.size ?? 0) >= SEARCHED_FROM || [...rows].some((row) => row.size && !row.open);
   return (
     <div className={css.json}>
-      <div className={css.bar}>
+      <div className={css.bar} data-search={searchable}>
         {searchable && (
           <input
             className="input"

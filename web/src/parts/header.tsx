@@ -3,11 +3,13 @@ import type { Session } from "@tailrace/client";
 import { useState } from "react";
 import { Link } from "wouter";
 import { clientOf } from "../data/use.ts";
+import { useHref } from "../url.ts";
 import { setTheme, theme, type Theme } from "../theme.ts";
 import { HeaderConnection } from "./connection.tsx";
 import css from "./header.module.css";
 
 export function Header({ session, onSignedOut }: { session: Session | undefined; onSignedOut: () => void }) {
+  const href = useHref();
   const out = async () => {
     await clientOf("default").logout();
     onSignedOut();
@@ -17,7 +19,7 @@ export function Header({ session, onSignedOut }: { session: Session | undefined;
       <button type="button" className={css.skip} onClick={() => document.querySelector<HTMLElement>("main h1")?.focus()}>
         Skip to content
       </button>
-      <Link href="/" className={css.mark} aria-label="Tailrace: all executions">
+      <Link href={href("/")} className={css.mark} aria-label="Tailrace: all executions">
         <svg viewBox="0 0 32 32" width="22" height="22" aria-hidden>
           <rect width="32" height="32" rx="8" fill="var(--accent)" />
           <path d="M6 12c4-4 6-4 10 0s6 4 10 0M6 20c4-4 6-4 10 0s6 4 10 0" fill="none" stroke="var(--on-accent)" strokeWidth="3" strokeLinecap="round" />

@@ -10,7 +10,8 @@ import { useConnectionShown } from "../parts/connection.tsx";
 import { Boundary } from "../parts/boundary.tsx";
 import { Status } from "../parts/marks.tsx";
 import { Copy, Gaps, Refused } from "../parts/problem.tsx";
-import { Duration } from "../parts/time.tsx";
+import { Duration, NowContext } from "../parts/time.tsx";
+import { timeAt } from "../inspect/index.ts";
 import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
 import { usePosition } from "../position.ts";
 import { useHref, useParam, useSetParams } from "../url.ts";
@@ -46,34 +47,36 @@ export default function Execution({ id }: { id: string }) {
   };
   const { Panel } = PANELS.find((panel) => panel.id === panelId) ?? PANELS[0]!;
   return (
-    <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
-      <Top store={store} state={state} />
-      <Gaps gaps={store.gaps} />
-      <div className={css.body}>
-        <section className={css.main}>
-          <Tabs store={store} chosen={panelId} choose={(panel) => setPanel(panel, true)} />
-          <div className={css.panel} role="tabpanel" id="panel" aria-labelledby={`tab-${panelId}`} tabIndex={0}>
-            <Boundary key={panelId}>
+    <NowContext.Provider value={position === null ? null : timeAt(store, position)}>
+      <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
+        <Top store={store} state={state} />
+        <Gaps gaps={store.gaps} />
+        <div className={css.body}>
+          <section className={css.main}>
+            <Tabs store={store} chosen={panelId} choose={(panel) => setPanel(panel, true)} />
+            <div className={css.panel} role="tabpanel" id="panel" aria-labelledby={`tab-${panelId}`} tabIndex={0}>
+              <Boundary key={panelId}>
+                <Suspense fallback={null}>
+                  <Panel {...props} />
+                </Suspense>
+              </Boundary>
+            </div>
+          </section>
+          <aside className={css.aside} aria-label="Inspector">
+            <Boundary>
               <Suspense fallback={null}>
-                <Panel {...props} />
+                <Inspector {...props} />
               </Suspense>
             </Boundary>
-          </div>
-        </section>
-        <aside className={css.aside} aria-label="Inspector">
-          <Boundary>
-            <Suspense fallback={null}>
-              <Inspector {...props} />
-            </Suspense>
-          </Boundary>
-        </aside>
+          </aside>
+        </div>
+        <footer className={css.foot}>
+          <Suspense fallback={null}>
+            <Scrubber {...props} />
+          </Suspense>
+        </footer>
       </div>
-      <footer className={css.foot}>
-        <Suspense fallback={null}>
-          <Scrubber {...props} />
-        </Suspense>
-      </footer>
-    </div>
+    </NowContext.Provider>
   );
 }
 

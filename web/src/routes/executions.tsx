@@ -2,11 +2,11 @@
 //
 // The law of this file: which of them are shown is in the URL; what the list knows comes from the
 // store, and what is not known yet is not said to be nothing.
-import { Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { Suspense, useCallback, useContext, useEffect, useMemo, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { ALL, type Row } from "../data/list.ts";
 import { useList } from "../data/use.ts";
-import { useMayRun } from "../data/workspace.ts";
+import { HOME, useMayRun, useSession, WorkspaceContext, workspacesOf } from "../data/workspace.ts";
 import { counted, matches, type Filters } from "../list/filters.ts";
 import { Summary } from "../list/summary.tsx";
 import { Table } from "../list/table.tsx";
@@ -38,6 +38,10 @@ export default function Executions() {
     document.title = "Executions · Tailrace";
   }, []);
   useSlash(searchField);
+  useEffect(() => {
+    // How many run is said above everything, however far back they began.
+    if (list.loaded && !list.isWhole("running")) void list.more("running");
+  }, [list, list.loaded]);
 
   const filters: Filters = useMemo(() => ({ status, kind, flow, search }), [status, kind, flow, search]);
   const known = list.covered(status);
@@ -62,6 +66,7 @@ export default function Executions() {
     <div className={css.page}>
       <div className={css.top}>
         <h1 tabIndex={-1}>Executions</h1>
+        <Workspaces />
         <Summary
           store={list}
           running={counts.find((one) => one.status === "running")?.count ?? 0}
@@ -97,6 +102,27 @@ export default function Executions() {
         </Dialog>
       )}
     </div>
+  );
+}
+
+/** Which workspace is shown, and the way to another where the credential has several. */
+function Workspaces() {
+  const shown = useContext(WorkspaceContext);
+  const named = workspacesOf(useSession());
+  const setParams = useSetParams();
+  if (named.length < 2) return shown === HOME ? null : <span className="tag">{shown}</span>;
+  const all = named.includes(shown) ? named : [shown, ...named];
+  return (
+    <select
+      className={`input ${css.workspace}`}
+      aria-label="Workspace"
+      value={shown}
+      onChange={(event) => setParams({ workspace: event.target.value, flow: undefined, kind: undefined }, true)}
+    >
+      {all.map((name) => (
+        <option key={name}>{name}</option>
+      ))}
+    </select>
   );
 }
 

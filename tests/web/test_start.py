@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
+expect.set_options(timeout=15_000)
 pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
 SHAPES = str(HERE / "shapes.py")
 
@@ -33,7 +34,7 @@ def test_a_form_starts_a_flow_with_an_input_of_every_kind(
     server.begin("etl", SHAPES)
     page.goto(server.page())
     page.get_by_role("button", name="Start a flow").click()
-    page.get_by_label("Flow", exact=False).first.select_option("shape")
+    page.get_by_role("dialog").get_by_label("Flow").select_option("shape")
     start = page.get_by_role("button", name="Start", exact=True)
     start.click()
     expect(page.get_by_label("Title")).to_be_focused()  # the first that is wrong
@@ -52,7 +53,7 @@ def test_a_form_starts_a_flow_with_an_input_of_every_kind(
     page.get_by_label("Title").fill("Bridge")
     page.get_by_label("Width").fill("40")
     page.get_by_label("Copies").fill("3")
-    page.get_by_label("Colour").select_option("blue")
+    page.get_by_role("dialog").get_by_label("Colour").select_option("blue")
     page.get_by_label("Glossy").check()
     page.get_by_label("Due").fill("2026-11-22T10:30:00")
     page.get_by_role("button", name="+ Add to tags").click()
@@ -135,7 +136,7 @@ def test_a_deadline_is_under_more(server: Server, page: "Page") -> None:
     shown = page.locator("main [data-execution]")
     expect(shown).to_have_attribute("data-status", "timed_out")
     expect(page.get_by_text("Stopped at its deadline of 200 ms")).to_be_visible()
-    page.get_by_role("link", name="Executions").click()
+    page.get_by_role("navigation").get_by_role("link", name="Executions").click()
     expect(page.locator("[data-execution]")).to_contain_text("ephemeral")
 
 

@@ -23,7 +23,7 @@ export function Summary({ store, running, onFailed }: { store: ListStore; runnin
         <strong className="number">
           {running.toLocaleString("en")}
           {store.isWhole("running") ? "" : "+"}
-        </strong>
+        </strong>{" "}
         running
       </span>
       {seen && (

@@ -93,8 +93,10 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
     const next = Math.min(Math.max(current + by, 0), shown.rows.length - 1);
     setCurrent(next);
     virtual.scrollToIndex(next);
-    // The row may have to be made first.
-    requestAnimationFrame(() => requestAnimationFrame(() => focusRow(scroller.current, next)));
+    // A row that is not seen yet has to be made first.
+    if (!focusRow(scroller.current, next)) {
+      requestAnimationFrame(() => requestAnimationFrame(() => focusRow(scroller.current, next)));
+    }
   };
 
   return (
@@ -112,7 +114,8 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
         className={css.scroll}
         role="presentation"
         onKeyDown={step}
-        onPointerEnter={(event) => event.pointerType === "mouse" && setPointed(true)}
+        // Not "enter": React does not say that of a pointer that comes from outside the window.
+        onPointerOver={(event) => event.pointerType === "mouse" && setPointed(true)}
         onPointerLeave={() => setPointed(false)}
         onFocus={() => setFocused(true)}
         onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && setFocused(false)}
@@ -171,7 +174,9 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
 
 const COLUMNS = ["status", "name", "what", "id", "time", "when", "act"];
 
-/** Put the focus on a row that exists. */
-function focusRow(scroller: HTMLElement | null, index: number): void {
-  scroller?.querySelector<HTMLElement>(`[data-row="${index}"]`)?.focus({ preventScroll: true });
+/** Put the focus on a row; false if it does not exist. */
+function focusRow(scroller: HTMLElement | null, index: number): boolean {
+  const link = scroller?.querySelector<HTMLElement>(`[data-row="${index}"]`);
+  link?.focus({ preventScroll: true });
+  return Boolean(link);
 }

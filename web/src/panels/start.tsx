@@ -5,6 +5,7 @@
 // library: those that make forms from schemas compile their checks with `eval`, which the page's
 // policy forbids.
 import { TailraceError, type AgentInfo, type Catalog, type FlowIR, type JsonSchema, type StartOptions } from "@tailrace/client";
+import { flushSync } from "react-dom";
 import { useContext, useEffect, useRef, useState, type FormEvent } from "react";
 import { problemFrom } from "../data/hub.ts";
 import type { Problem as What } from "../data/protocol.ts";
@@ -90,9 +91,9 @@ function Form({ what, picker, onStarted, onClose }: FormProps) {
   const form = useRef<HTMLFormElement>(null);
 
   const told = (list: readonly Fault[]) => {
-    setFound(list);
-    // After they are drawn: to the first that there is.
-    requestAnimationFrame(() => form.current?.querySelector<HTMLElement>("[aria-invalid='true']")?.focus());
+    // Drawn at once, so that the first of them can take the focus.
+    flushSync(() => setFound(list));
+    form.current?.querySelector<HTMLElement>("[aria-invalid='true']")?.focus();
   };
   const set = (path: Path, part: unknown) => {
     const at = path.join(".");

@@ -54,7 +54,7 @@ export default function Executions() {
       // Each letter of a search replaces the entry; what is chosen is one of its own.
       setParams(
         Object.fromEntries(Object.entries(params).map(([name, value]) => [name, value || undefined])),
-        q === undefined,
+        Object.keys(changed).join() !== "search",
       );
     },
     [setParams],

@@ -77,7 +77,9 @@ def shape(
 
 
 @task
-async def percent(until: float = 1.0, message: str = "halfway", hold: bool = True) -> dict[str, int]:
+async def percent(
+    until: float = 1.0, message: str = "halfway", hold: bool = True
+) -> dict[str, int]:
     """Say how far it is, and stay there until it is stopped."""
     progress(until, message)
     if hold:

@@ -20,9 +20,7 @@ pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
 SHAPES = str(HERE / "shapes.py")
 
 
-def test_each_row_says_how_its_execution_stands(
-    server: Server, page: "Page", shot: Shot
-) -> None:
+def test_each_row_says_how_its_execution_stands(server: Server, page: "Page", shot: Shot) -> None:
     server.begin("etl", "answer", SHAPES, MINUTE)
     done = server.start("etl", wait=True)
     failed = server.start("trial", wait=True, fail=True)

@@ -1,10 +1,14 @@
 """Who may see the page: signing in, being sent back, workspaces, rights; and a server that goes."""
 
+import asyncio
 import re
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tailrace.runtime import Runtime
+from tailrace.settings import Settings
 from tests.e2e.test_clients import MINUTE
 from tests.web.conftest import HERE, Complaints, Server, Shot
 
@@ -60,7 +64,7 @@ def test_a_workspace_is_chosen_where_there_are_several(
     server.begin("etl", "--auth")
     page.goto(server.page())
     _sign_in(page, key)
-    chosen = page.get_by_label("Workspace")
+    chosen = page.get_by_role("combobox", name="Workspace")
     expect(chosen).to_have_value("alpha")  # `default` is none of theirs
     page.get_by_role("button", name="Start a flow").click()
     page.get_by_role("button", name="Start", exact=True).click()
@@ -77,9 +81,8 @@ def test_who_only_looks_is_offered_nothing_else(
     server: Server, page: "Page", complaints: Complaints
 ) -> None:
     complaints.allow("401")
-    running = str(
-        server.shell.started_id(server.shell.start("run", MINUTE, "--input", '{"seconds": 60}'))
-    )
+    started = server.shell.start("run", MINUTE, "--input", '{"seconds": 60}')
+    running = server.shell.started_id(started)
     key = _key(server, "default", role="viewer")
     server.begin(MINUTE, "--auth")
     page.goto(server.page())
@@ -118,25 +121,16 @@ def test_the_connection_is_said_while_a_server_goes_and_comes(
 def test_a_gap_is_said_where_it_is(server: Server, page: "Page", shot: Shot) -> None:
     server.begin("etl")
     execution_id = server.start("etl", wait=True)
-    gap: Any = {
-        "id": None, "type": "stream.gap", "ts": "2026-01-01T00:00:00.000000Z",
-        "execution_id": execution_id, "data": {"from": 5, "to": 7, "cause": "retention"},
-    }  # fmt: skip
+    head = server.head(execution_id)
 
-    def trimmed(route: Any) -> None:
-        """The stream of a log whose first events are gone: a gap, and what is left."""
-        import json
+    async def trim() -> None:
+        async with Runtime(Settings(store=server.shell.env["TAILRACE_STORE"])) as runtime:
+            await runtime.log.trim(execution_id, 8)
 
-        body = route.fetch().text()
-        frames = body.split("\n\n")
-        kept = [frame for frame in frames if not re.search(r"^id: [567]$", frame, re.MULTILINE)]
-        at = next(n for n, frame in enumerate(kept) if re.search(r"^id: 4$", frame, re.MULTILINE))
-        kept.insert(at + 1, f"event: stream.gap\ndata: {json.dumps(gap)}")
-        route.fulfill(body="\n\n".join(kept), content_type="text/event-stream")
-
-    page.context.route("**/stream?*", trimmed)
+    with ThreadPoolExecutor() as elsewhere:  # here is Playwright's own loop
+        elsewhere.submit(asyncio.run, trim()).result()
     page.goto(server.page(f"executions/{execution_id}?panel=events"))
-    expect(page.get_by_text("Events 5 to 7 are no longer kept")).to_be_visible()
-    row = page.locator("[data-event='6']")
-    expect(row).to_contain_text("no longer kept (retention)")
+    expect(page.get_by_text("Events 1 to 7 are no longer kept")).to_be_visible()
+    expect(page.locator("[data-event='6']")).to_contain_text("no longer kept (retention)")
+    expect(page.locator(f"[data-event='{head}']")).to_contain_text("completed")
     shot("gap")

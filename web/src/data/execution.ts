@@ -106,6 +106,7 @@ export class ExecutionStore extends Ticker {
     } catch {
       // A gap took what came before it: the rest is shown as far as it goes.
       this.history.state.head = event.id;
+      if (event.type.startsWith("execution.") || event.type.startsWith("node.")) keep(this.others, event, KEPT_MAX);
     }
     if (is(event, "log.line")) this.lines.append(event);
     else if (is(event, "llm.chunk")) this.#say(event);

@@ -6,11 +6,11 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useId, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import { Copy } from "../parts/problem.tsx";
 import css from "./json.module.css";
-import { above, found, openedAtFirst, rowsOf, written, type TreeRow } from "./tree.ts";
+import { above, found, openedAtFirst, rowsOf, sizeOf, written, type TreeRow } from "./tree.ts";
 
 const ROW = 22;
 const SHOWN_MAX = 18; // rows, before it scrolls
-const SEARCHED_FROM = 12;
+const SEARCHED_FROM = 6;
 /** So much of a text stands in its row. */
 const CLIPPED = 160;
 
@@ -69,7 +69,7 @@ export function Json({ value, name }: { value: unknown; name: string }) {
   };
 
   const looked = rows[current];
-  const searchable = rows.length >= SEARCHED_FROM || (rows[0]?.size ?? 0) >= SEARCHED_FROM || [...rows].some((row) => row.size && !row.open);
+  const searchable = useMemo(() => sizeOf(value, SEARCHED_FROM) >= SEARCHED_FROM, [value]);
   return (
     <div className={css.json}>
       <div className={css.bar} data-search={searchable}>

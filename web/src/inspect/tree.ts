@@ -57,6 +57,19 @@ export function openedAtFirst(value: unknown, most = 60): Set<string> {
   return open;
 }
 
+/** How many a value holds at all depths, counted no further than needed. */
+export function sizeOf(value: unknown, most: number): number {
+  let count = 0;
+  const walk = (one: unknown) => {
+    for (const [, child] of childrenOf(one) ?? []) {
+      if (++count >= most) return;
+      walk(child);
+    }
+  };
+  walk(value);
+  return Math.min(count, most);
+}
+
 export interface Match {
   path: Path;
   id: string;

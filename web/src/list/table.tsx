@@ -100,23 +100,31 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
   };
 
   return (
-    <div className={css.table} role="table" aria-label="Executions" aria-rowcount={shown.rows.length + 1}>
+    <div
+      className={css.table}
+      role="table"
+      aria-label="Executions"
+      aria-rowcount={shown.rows.length + 1}
+      // Not "enter": React does not say that of a pointer that comes from outside the window.
+      onPointerOver={(event) => event.pointerType === "mouse" && setPointed(true)}
+      onPointerLeave={() => setPointed(false)}
+    >
       {shown.waiting > 0 && (
-        <button type="button" className={css.waiting} onClick={release}>
+        <button type="button" className={css.waiting} aria-label={`${shown.waiting} new`} onClick={release}>
           <svg viewBox="0 0 14 14" width="11" height="11" aria-hidden>
             <path d="M7 12V2.5M3 6.5l4-4 4 4" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round" />
           </svg>
-          <span role="status">{shown.waiting.toLocaleString("en")} new</span>
+          {shown.waiting.toLocaleString("en")} new
         </button>
       )}
+      <span className="unseen" role="status">
+        {shown.waiting > 0 && `${shown.waiting} new executions wait above`}
+      </span>
       <div
         ref={scroller}
         className={css.scroll}
         role="presentation"
         onKeyDown={step}
-        // Not "enter": React does not say that of a pointer that comes from outside the window.
-        onPointerOver={(event) => event.pointerType === "mouse" && setPointed(true)}
-        onPointerLeave={() => setPointed(false)}
         onFocus={() => setFocused(true)}
         onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && setFocused(false)}
         onScroll={(event) => setScrolled(event.currentTarget.scrollTop > 0)}

@@ -3,6 +3,7 @@
 // The law of this file: it shows the position that the page shows. What the store has is not asked
 // for again; what is large, and events as they are, are fetched when somebody wants them.
 import { hasEnded, toDict, type ExecutionState, type OutputSummary } from "@tailrace/client";
+import { useEffect } from "react";
 import { EventView } from "../inspect/event.tsx";
 import css from "../inspect/inspect.module.css";
 import { Json } from "../inspect/json.tsx";
@@ -16,14 +17,21 @@ import type { PanelProps } from "./contract.ts";
 export default function Inspector({ store, state, position, seek, selection, select }: PanelProps) {
   const setParams = useSetParams();
   const { node, event } = selection;
+  const open = node !== undefined || event !== undefined;
+  useEffect(() => {
+    if (!open) return;
+    // Anywhere: what was pressed to get here may be gone, and the focus with it.
+    const pressed = (key: KeyboardEvent) => {
+      const at = key.target as HTMLElement;
+      if (key.key === "Escape" && !key.defaultPrevented && !at.closest("dialog, input, textarea, select")) select({});
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [open, select]);
   const title = event !== undefined ? `Event ${event.toLocaleString("en")}` : node;
   if (title === undefined) return <Whole state={state} select={select} />;
   return (
-    <div
-      className={css.inspector}
-      data-open
-      onKeyDown={(pressed) => pressed.key === "Escape" && select({})}
-    >
+    <div className={css.inspector} data-open>
       <header>
         <h2 className="clip" title={title}>
           {title}

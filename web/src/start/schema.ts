@@ -42,7 +42,7 @@ export type Field = Common &
   );
 
 const DEEPEST = 8;
-const SECRET = /pass(word|wd|phrase)?$|^pass|secret|token$|api[_-]?key|credential|private[_-]?key|authori[sz]ation|^auth$/i;
+const SECRET = /pass(word|wd|phrase|code)|^pass$|secret|token$|api[_-]?key|credential|private[_-]?key|authori[sz]ation|^auth$/i;
 
 /** Whether a name says that its value is nobody else's business. */
 export function isSecret(name: string, schema: JsonSchema = {}): boolean {

@@ -145,14 +145,15 @@ def many(server: Server, page: "Page") -> int:
     def answer(route: Any) -> None:
         url = httpx.URL(route.request.url)
         if url.path != "/api/v1/workspaces/default/executions":
-            return route.continue_()
+            route.continue_()
+            return
         status, limit = url.params.get("status"), int(url.params["limit"])
         before = url.params.get("before")
         newest = int(before[-5:]) if before else count
         ids = [n for n in range(newest - 1, -1, -1) if status in (None, _status(n))][:limit]
         entries = [_entry(number) for number in ids]
         more = entries[-1]["execution_id"] if len(entries) == limit else None
-        return route.fulfill(json={"executions": entries, "before": more})
+        route.fulfill(json={"executions": entries, "before": more})
 
     page.route("**/api/v1/workspaces/default/executions?*", answer)
     return count

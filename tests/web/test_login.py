@@ -133,4 +133,6 @@ def test_a_gap_is_said_where_it_is(server: Server, page: "Page", shot: Shot) -> 
     expect(page.get_by_text("Events 1 to 7 are no longer kept")).to_be_visible()
     expect(page.locator("[data-event='6']")).to_contain_text("no longer kept (retention)")
     expect(page.locator(f"[data-event='{head}']")).to_contain_text("completed")
+    # How it ended is known, whatever is missing before.
+    expect(page.locator("main [data-execution]")).to_have_attribute("data-status", "completed")
     shot("gap")

@@ -9,8 +9,10 @@
 // long, and drawing comes in between. Bounded is what grows: lines (lines.ts), KEPT_MAX events of
 // other kinds, TEXT_MAX characters of text, ITEMS_MAX values.
 import {
+  hasEnded,
   History,
   is,
+  isTerminal,
   type Connection,
   type ExecutionState,
   type Gap,
@@ -106,6 +108,7 @@ export class ExecutionStore extends Ticker {
     } catch {
       // A gap took what came before it: the rest is shown as far as it goes.
       this.history.state.head = event.id;
+      this.#endAnyhow(event);
       if (event.type.startsWith("execution.") || event.type.startsWith("node.")) keep(this.others, event, KEPT_MAX);
     }
     if (is(event, "log.line")) this.lines.append(event);
@@ -115,6 +118,17 @@ export class ExecutionStore extends Ticker {
     else if (!event.type.startsWith("execution.") && !event.type.startsWith("node.")) {
       keep(this.others, event, KEPT_MAX);
     }
+  }
+
+  /** How it ended is known, whatever is missing before it. */
+  #endAnyhow(event: TailraceEvent): void {
+    if (!isTerminal(event) || hasEnded(this.live)) return;
+    const data = event.data as Partial<ExecutionState>;
+    this.live.status = event.type.slice("execution.".length);
+    this.live.ended_at = event.ts;
+    this.live.end = event.data;
+    this.live.output = data.output ?? null;
+    this.live.error = data.error ?? null;
   }
 
   #say(event: TailraceEvent<"llm.chunk">): void {

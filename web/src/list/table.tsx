@@ -102,9 +102,6 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
   return (
     <div
       className={css.table}
-      role="table"
-      aria-label="Executions"
-      aria-rowcount={shown.rows.length + 1}
       // Not "enter": React does not say that of a pointer that comes from outside the window.
       onPointerOver={(event) => event.pointerType === "mouse" && setPointed(true)}
       onPointerLeave={() => setPointed(false)}
@@ -123,7 +120,9 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
       <div
         ref={scroller}
         className={css.scroll}
-        role="presentation"
+        role="table"
+        aria-label="Executions"
+        aria-rowcount={shown.rows.length + 1}
         onKeyDown={step}
         onFocus={() => setFocused(true)}
         onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && setFocused(false)}

@@ -23,12 +23,11 @@ export function Toolbar({ ref, rows, counts, loaded, filters, choose }: ToolbarP
             key={status}
             type="button"
             aria-pressed={filters.status === status}
-            aria-label={`${status === ALL ? "all" : wordOf(status)}${loaded ? `, ${count}${more ? " or more" : ""}` : ""}`}
             onClick={() => choose({ status })}
           >
-            {titled(status === ALL ? "all" : wordOf(status))}
+            {titled(status === ALL ? "all" : wordOf(status))}{" "}
             {loaded && (
-              <span className={`number ${css.count}`} aria-hidden>
+              <span className={`number ${css.count}`}>
                 {count.toLocaleString("en")}
                 {more && "+"}
               </span>

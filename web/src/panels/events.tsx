@@ -29,6 +29,7 @@ function Events({ store, version, state, position, selection, select }: PanelPro
     overscan: 12,
   });
   const chosen = selection.event;
+  const isDrawn = virtual.getVirtualItems().some(({ index }) => list.at(index).id === chosen);
 
   useEffect(() => {
     // A link leads to its event; else a log that still grows is read at its end.
@@ -78,7 +79,7 @@ function Events({ store, version, state, position, selection, select }: PanelPro
           role="listbox"
           aria-label="Events"
           tabIndex={0}
-          aria-activedescendant={chosen === undefined ? undefined : `event-${chosen}`}
+          aria-activedescendant={isDrawn ? `event-${chosen}` : undefined}
           onKeyDown={pressed}
           onScroll={({ currentTarget: at }) => (atEnd.current = at.scrollHeight - at.scrollTop - at.clientHeight < ROW)}
         >

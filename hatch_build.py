@@ -1,4 +1,4 @@
-"""The build hook: a wheel has the live page in it, an editable install has it beside its source.
+"""The build hook: wheels and sdists have the live page in them, an editable install beside its source.
 
 The law of this file: it calls web/build.py, or says why not. With TAILRACE_SKIP_UI=1 it does
 nothing, and the server then says at `/ui/` how to get the page.
@@ -33,7 +33,7 @@ class PageHook(BuildHookInterface):  # type: ignore[type-arg] # of a configurati
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build it, before anything is packed."""
-        if self.target_name == "wheel" and (builder := self._builder()) is not None:
+        if (builder := self._builder()) is not None:
             self.app.display_info("Building the live page (npm) …")
             try:
                 builder["build"]()

@@ -141,6 +141,7 @@ def test_a_port_in_use_is_one_line(shell: Shell) -> None:
 def test_the_demo_shows_two_live_streams_and_exits_0(shell: Shell) -> None:
     done = shell.run("demo", "--updates", "2", "--port", "0")
     assert done.returncode == 0, done.stderr
+    assert re.match(r"The live page: http://127\.0\.0\.1:\d+/ui/\n", done.stdout)
     assert "✓ s2_site" in done.stdout
     assert "✓ etl" in done.stdout
     assert '"status":"up"' in done.stdout

@@ -119,8 +119,9 @@ def browser() -> "Iterator[Browser]":
     needs("chromium")
     if not os.environ.get("CI"):
         pytest.importorskip("playwright")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=WAIT_MS)
     flags = [flag for flag in CHROMIUM[1:] if flag != "--headless"]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(

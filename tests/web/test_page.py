@@ -1,8 +1,12 @@
 """The page's ground: the list, an execution, how the connection stands, who may see what."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import until
@@ -16,7 +20,6 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
-expect.set_options(timeout=15_000)
 
 
 def test_the_list_shows_what_starts_as_it_happens(server: Server, page: "Page", shot: Shot) -> None:
@@ -124,3 +127,132 @@ def test_who_is_asked_signs_in_first_and_comes_back_to_where_they_were(
     expect(page).to_have_url(server.page("?status=failed"))
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def hidden(page: "Page", *, yes: bool) -> None:
+    """Let a page believe that its tab is in the background, or back: headless tabs never are."""
+    page.evaluate(
+        """(state) => {
+          Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+          document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        "hidden" if yes else "visible",
+    )
+
+
+def test_a_tab_in_the_background_follows_nothing_and_catches_up(
+    server: Server, page: "Page"
+) -> None:
+    server.begin(MINUTE)
+    execution_id = server.start("minute", seconds=60)
+    page.goto(server.page(f"executions/{execution_id}"))
+    expect(page.get_by_test_id("connection")).to_have_text("Live")
+    hidden(page, yes=True)
+    expect(page.get_by_test_id("connection")).to_have_text("Paused")
+    until(lambda: server.streams() == 0)
+    httpx.post(server.executions(execution_id, "cancel"), json={}).raise_for_status()
+    hidden(page, yes=False)
+    shown = page.locator("[data-execution]")
+    expect(shown).to_have_attribute("data-status", "cancelled")
+    expect(shown).to_have_attribute("data-count", str(server.head(execution_id)))
+
+
+def test_without_a_worker_to_share_a_tab_follows_by_itself(server: Server, page: "Page") -> None:
+    page.add_init_script("delete globalThis.SharedWorker")
+    server.begin("etl")
+    execution_id = server.start("etl", wait=True)
+    page.goto(server.page(f"executions/{execution_id}"))
+    expect(page.locator("[data-execution]")).to_have_attribute("data-status", "completed")
+
+
+MOUNTED = """
+from contextlib import asynccontextmanager
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from tailrace import Tailrace
+from tailrace.cli.targets import load_flow
+
+tailrace = Tailrace("memory:", flows=[load_flow("etl")])
+
+@asynccontextmanager
+async def lifespan(app):
+    async with tailrace:
+        yield
+
+app = Starlette(routes=[Mount("/some/where", tailrace.asgi())], lifespan=lifespan)
+"""
+
+
+def test_the_page_works_where_the_server_is_mounted(
+    built: None, page: "Page", tmp_path: Path
+) -> None:
+    (tmp_path / "mounted.py").write_text(MOUNTED)
+    command = [sys.executable, "-m", "uvicorn", "--port", "0", "mounted:app"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            found = next(filter(None, (re.search(r"http://[\d.:]+", x) for x in process.stderr)))
+            page.goto(f"{found[0]}/some/where/")
+            expect(page).to_have_url(f"{found[0]}/some/where/ui/")
+            page.get_by_role("button", name="Start a flow").click()
+            page.get_by_role("dialog").get_by_role("button", name="Start").click()
+            shown = page.locator("[data-execution]")
+            expect(shown).to_have_attribute("data-status", "completed")
+            page.reload()
+            expect(shown).to_have_attribute("data-status", "completed")
+        finally:
+            process.terminate()
+
+
+def test_the_first_load_is_small(server: Server, page: "Page") -> None:
+    server.begin()
+    sizes: dict[str, int] = {}
+    page.on(
+        "response",
+        lambda got: sizes.update({got.url: int(got.headers.get("content-length", 0))}),
+    )
+    page.goto(server.page())
+    expect(page.get_by_test_id("connection")).to_have_text("Live")
+    loaded = {url: size for url, size in sizes.items() if "/ui/" in url}
+    assert len(loaded) > 4
+    assert 50_000 < sum(loaded.values()) < 250_000, loaded
+    assert all(url.startswith(server.url) for url in sizes)  # nothing is asked of anybody else
+
+
+def test_a_key_for_one_workspace_sees_that_one_and_stays_in_it(
+    server: Server, page: "Page", complaints: Complaints
+) -> None:
+    complaints.allow("401")
+    key = server.shell.run("token", "create", "--workspace", "night", "--role", "operator")
+    server.begin("etl", "--auth")
+    page.goto(server.page())
+    page.get_by_label("API key or token").fill(key.stdout.strip())
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Start a flow").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    expect(page.locator("[data-execution]")).to_have_attribute("data-status", "completed")
+    page.reload()
+    expect(page.locator("[data-execution]")).to_have_attribute("data-status", "completed")
+    page.get_by_role("link", name="Executions", exact=True).click()
+    expect(page.locator("tbody [data-execution]")).to_have_count(1)
+
+
+def test_what_is_not_ours_does_not_run_and_a_test_hears_of_it(
+    server: Server, page: "Page", complaints: Complaints
+) -> None:
+    server.begin()
+    page.goto(server.page())
+    expect(page.get_by_test_id("connection")).to_have_text("Live")
+    assert not complaints.said
+    page.evaluate(
+        """() => {
+          const script = document.createElement('script');
+          script.textContent = 'globalThis.ran = true';
+          document.body.append(script);
+          document.body.insertAdjacentHTML('beforeend', '<p style="color: red">no</p>');
+        }"""
+    )
+    until(lambda: page.evaluate("1") and len(complaints.said) >= 2)  # it tells while it is asked
+    assert all("Content Security Policy" in said for said in complaints.said)
+    assert page.evaluate("globalThis.ran") is None
+    complaints.allow("Content Security Policy")

@@ -48,7 +48,7 @@ export function useSetParams(): (changes: Record<string, string | undefined>, pu
 }
 
 /** Where something is, for a link: in the workspace that is shown. */
-export function useHref(): (path: string) => string {
+export function useTo(): (path: string) => string {
   const workspace = useContext(WorkspaceContext);
   return useCallback(
     (path) => {

@@ -1,7 +1,11 @@
 // Following across connections that are cut, refused and ended.
-import { expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Follow, TailraceError, type Connection, type FollowOptions, type TailraceEvent } from "../client/src/index.ts";
 import { Origin, until } from "./origin.ts";
+
+// The pauses are random, from nothing on: here they are nothing.
+beforeEach(() => void vi.spyOn(Math, "random").mockReturnValue(0));
+afterEach(() => void vi.restoreAllMocks());
 
 const URL_ = "http://t/api/v1/workspaces/default/executions/X/stream";
 
@@ -48,16 +52,18 @@ test("a connection that breaks is taken up where it broke", async () => {
   expect(states.find((state) => state.phase === "reconnecting")).toMatchObject({ lastId: "2@e1", why: "unreachable" });
 });
 
-test("a close in good order is no end", async () => {
+test("a close in good order is no end, and is taken up when it says", async () => {
   const origin = begun();
-  const { done, ids } = following(origin);
+  const { done, ids, states } = following(origin);
   await until(() => ids().length === 2);
-  origin.connections[0]!.write('event: stream.closing\ndata: {"id":null,"type":"stream.closing","data":{"reason":"lifetime","retry_ms":1}}\n\n');
+  origin.connections[0]!.write('event: stream.closing\ndata: {"id":null,"type":"stream.closing","data":{"reason":"lifetime","retry_ms":8}}\n\n');
   origin.connections[0]!.close();
   await until(() => origin.connections.length === 2);
   origin.add("X", "execution.completed");
   await done;
   expect(ids()).toEqual([1, 2, 3]);
+  const [reconnecting] = states.filter((state) => state.phase === "reconnecting");
+  expect(reconnecting).toEqual({ phase: "reconnecting", lastId: "2@e1", inMs: 4, attempt: 0, why: "" });
 });
 
 test("ids that a filter left out move the position", async () => {
@@ -88,13 +94,12 @@ test("what is refused for now is asked again: a proxy's page, a limit, no answer
   const origin = begun("execution.completed");
   const busy = { code: "too_many_streams", detail: "Too many", retryable: true };
   origin.refusals.push({ status: 502 }, { status: 0 }, { status: 429, body: busy, headers: { "retry-after": "0.01" } });
-  // The first pause is of a second at most, at random: retry: is not known yet.
   const { done, ids, states } = following(origin);
   await done;
   expect(ids()).toEqual([1, 2, 3]);
   const why = states.flatMap((state) => (state.phase === "reconnecting" ? [state.why] : []));
   expect(why).toEqual(["http", "unreachable", "too_many_streams"]);
-}, 20_000);
+});
 
 test("it gives up after so many failures in a row, if told to", async () => {
   const origin = new Origin();

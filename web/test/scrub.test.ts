@@ -6,7 +6,7 @@ import { PAUSE_MS, Timeline } from "../src/scrub/timeline.ts";
 import { above, found, openedAtFirst, rowsOf, sizeOf, written } from "../src/inspect/tree.ts";
 
 function logOf(...events: Array<[type: string, ms: number, data?: object]>) {
-  const store = { history: new History("x"), lines: new LineStore(), pieces: [], others: [] };
+  const store = { history: new History("x"), lines: new LineStore(), pieces: [], others: [], items: [] };
   events.forEach(([type, ms, data = {}], index) => {
     const ts = new Date(Date.UTC(2026, 0, 1) + ms).toISOString();
     const event: TailraceEvent = { id: index + 1, type, ts, execution_id: "x", node: type.startsWith("node") ? "n" : undefined, attempt: 1, data: data as Record<string, unknown> };

@@ -161,7 +161,7 @@ async def demo(settings: Settings, updates: int) -> int:
         url = address(settings)
         ok = await _show(url, updates)
         if sys.stdout.isatty():
-            print(f"\nStill serving at {url} — Ctrl-C ends it. In another shell:")
+            print(f"\nStill serving at {url}/ui/ — Ctrl-C ends it. In another shell:")
             print("  tailrace ls\n  tailrace tail\n  tailrace run etl")
             return DONE  # the task group waits for the server, which ends with Ctrl-C
         server.should_exit = True
@@ -169,6 +169,7 @@ async def demo(settings: Settings, updates: int) -> int:
 
 
 async def _show(url: str, updates: int) -> bool:
+    render.console().print(f"The live page: {url}/ui/")
     async with Client(url) as client:
         site = {"site": f"{url}/healthz", "updates": updates}
         good = await _watch(client, "s2_site", site)

@@ -56,8 +56,10 @@ export class Follow implements AsyncIterable<TailraceEvent> {
   readonly #options: FollowOptions;
   #epoch = "";
   #ended = false;
+  #end = "";
   #failures = 0;
   #retryMs = 1000;
+  #closingMs: number | undefined; // what `stream.closing` asked for, of this connection
   #open = false; // whether this connection has said how it begins
   #m = 0;
   #seen = 0;
@@ -94,7 +96,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
       try {
         yield* this.#connection();
         this.#ended ||= this.#options.live === false;
-        pauseMs = this.#retryMs * (0.5 + Math.random() / 2);
+        pauseMs = (this.#closingMs ?? this.#retryMs) * (0.5 + Math.random() / 2);
       } catch (error) {
         if (this.#aborted()) break;
         const problem = asProblem(error, this.#url.href);
@@ -117,6 +119,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     let watchdog = setTimeout(leave, SILENCE_MAX_MS);
     const decoder = new Decoder();
     this.#open = false;
+    this.#closingMs = undefined;
     if (this.state.phase !== "reconnecting") this.#tell({ phase: "connecting" });
     try {
       const asking = (this.#options.fetch ?? fetch)(this.#asked(), {
@@ -141,8 +144,12 @@ export class Follow implements AsyncIterable<TailraceEvent> {
           this.position = frames[frames.length - 1]!.position || this.position;
         }
         this.#passed(decoder);
+        if (this.#ended) {
+          // Said when its events were handed over, not before.
+          this.#tell({ phase: "ended", how: this.#end });
+          return;
+        }
         this.#progress();
-        if (this.#ended) return;
       }
     } catch (error) {
       if (cut.signal.aborted && !this.#aborted()) throw silent(error);
@@ -211,6 +218,9 @@ export class Follow implements AsyncIterable<TailraceEvent> {
       this.#tell({ phase: "gap", gap });
       return { seq: null, type, data, position: "" };
     }
+    if (type === "stream.closing") {
+      this.#closingMs = (JSON.parse(data) as TailraceEvent<"stream.closing">).data.retry_ms;
+    }
     if (type === "stream.closing" || type === "heartbeat") return undefined;
     this.#failures = 0;
     // The envelope begins with its id: it need not be parsed to be placed.
@@ -218,7 +228,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     this.#seen = seq;
     if (TERMINAL.has(type) && !this.#options.many) {
       this.#ended = true;
-      this.#tell({ phase: "ended", how: type.slice(type.indexOf(".") + 1) });
+      this.#end = type.slice(type.indexOf(".") + 1);
     }
     return { seq, type, data, position: this.#options.many ? message.id : this.#place(seq) };
   }
@@ -235,7 +245,7 @@ export class Follow implements AsyncIterable<TailraceEvent> {
 
   /** Say how far a replay is; once past what there was at its beginning, it is live. */
   #progress(): void {
-    if (this.state.phase === "ended" || !this.#open) return;
+    if (!this.#open) return;
     if (!this.#options.many && this.#seen < this.#m) {
       this.#tell({ phase: "catching-up", n: this.#seen, m: this.#m });
     } else if (this.state.phase !== "live") this.#tell({ phase: "live" });

@@ -46,7 +46,13 @@ export class Decoder {
     }
     const endsInCr = text.charCodeAt(text.length - 1) === CR;
     let start = 0;
-    for (let end = lineEnd(text, 0); end >= 0; end = lineEnd(text, start)) {
+    // CR is rare: where the next one is, is looked for once, not for each line.
+    let cr = text.indexOf("\r");
+    for (;;) {
+      if (cr >= 0 && cr < start) cr = text.indexOf("\r", start);
+      const lf = text.indexOf("\n", start);
+      const end = cr < 0 || (lf >= 0 && lf < cr) ? lf : cr;
+      if (end < 0) break;
       const line = this.#rest + text.slice(start, end);
       this.#rest = "";
       start = text.charCodeAt(end) === CR && text.charCodeAt(end + 1) === LF ? end + 2 : end + 1;
@@ -90,12 +96,4 @@ export class Decoder {
       throw new RangeError(`A message is larger than ${MESSAGE_MAX_CHARS} characters`);
     }
   }
-}
-
-function lineEnd(text: string, from: number): number {
-  const lf = text.indexOf("\n", from);
-  // CR is rare: look for one only in what is before the LF.
-  const cr = text.indexOf("\r", from);
-  if (cr < 0) return lf;
-  return lf < 0 ? cr : Math.min(lf, cr);
 }

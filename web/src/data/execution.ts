@@ -1,13 +1,14 @@
 // One execution as a tab has it: live, and at any position.
 //
 // The law of this file: events go in, once and in order; what is shown is asked for. Watchers are
-// told at most once for each frame that the browser draws, however many events came.
+// told every 50 ms at most (ticker.ts), however many events came.
 //
 // Why the tab parses and folds, and not the worker: what a worker folds has to be copied to each
 // tab again, by structured cloning, which costs more than parsing. A message holds what one read of
 // the network gave (64 kB or less, as a rule: 200 lines of log, about a millisecond), so no task is
 // long, and drawing comes in between. Bounded is what grows: lines (lines.ts), KEPT_MAX events of
-// other kinds, TEXT_MAX characters of text, ITEMS_MAX values.
+// other kinds, TEXT_MAX characters of text, ITEMS_MAX values. The events of the execution and its
+// nodes are all kept: the server bounds those (`events_per_execution_max`).
 import {
   hasEnded,
   History,

@@ -26,7 +26,10 @@ import type { Problem } from "./protocol.ts";
 export const RECENT_CHARS = 512 * 1024;
 export const WINDOW_CHARS = 2 * 1024 * 1024;
 export const PATIENCE_MS = 1000;
-const BATCH_MS = "50";
+/** What comes within this time goes to a tab as one message; the first at once. */
+export const BATCH_MS = 50;
+/** A message larger than this goes at once: a tab handles it in a few milliseconds. */
+const BATCH_CHARS = 128 * 1024;
 /** How many of the newest events the stream of many begins with: small holes are none then. */
 const OVERLAP = "200";
 
@@ -39,6 +42,10 @@ export class Sub {
   joined = false;
   #pending = 0;
   #drained: Array<() => void> = [];
+  #out: string[] = [];
+  #outChars = 0;
+  #sentAt = -Infinity;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
   readonly #tell: (message: SubMessage) => void;
 
@@ -70,11 +77,19 @@ export class Sub {
   }
 
   state(state: Connection): void {
+    this.#flush();
     if (!this.#closed) this.#tell({ t: "state", state });
   }
 
   failed(error: unknown): void {
+    this.#flush();
     if (!this.#closed) this.#tell({ t: "failed", problem: problemFrom(error) });
+  }
+
+  /** Let it go, and tell the tab so: if it is still there, it comes again. */
+  forget(): void {
+    if (!this.#closed) this.#tell({ t: "forgotten" });
+    this.close();
   }
 
   /** The tab has handled so much. */
@@ -98,6 +113,7 @@ export class Sub {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#timer);
     this.#pending = 0;
     this.handled(0);
   }
@@ -105,6 +121,23 @@ export class Sub {
   #send(lines: string): void {
     if (this.#closed) return;
     this.#pending += lines.length;
+    this.#out.push(lines);
+    this.#outChars += lines.length;
+    const wait = this.#sentAt + BATCH_MS - performance.now();
+    if (wait <= 0 || this.#outChars > BATCH_CHARS) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), wait);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#out.length === 0 || this.#closed) return;
+    const lines = this.#out.join("\n");
+    // What a tab handles is counted by what it was given: the line breaks in between too.
+    this.#pending += this.#out.length - 1;
+    this.#out = [];
+    this.#outChars = 0;
+    this.#sentAt = performance.now();
     this.#tell({ t: "events", lines, position: this.position ?? "" });
   }
 }
@@ -113,7 +146,8 @@ export class Sub {
 export type SubMessage =
   | { t: "events"; lines: string; position: string }
   | { t: "state"; state: Connection }
-  | { t: "failed"; problem: Problem };
+  | { t: "failed"; problem: Problem }
+  | { t: "forgotten" };
 
 /** One watched execution. */
 class Watched {
@@ -235,7 +269,6 @@ export class Hub {
     const cut = (this.#listCut = new AbortController());
     const following = this.#client.followMany([], {
       events: "execution.*",
-      query: { batch_ms: BATCH_MS },
       signal: cut.signal,
       onState: (state) => {
         this.#listState = state;
@@ -247,7 +280,9 @@ export class Hub {
         for (const sub of this.#listing) {
           sub.deliverAll(frames);
           // A tab that does not keep up with a list is frozen: it reads the list anew when it wakes.
-          if (sub.full) this.unlist(sub);
+          if (!sub.full) continue;
+          sub.forget();
+          this.unlist(sub);
         }
       }
     } catch (error) {
@@ -291,8 +326,7 @@ export class Hub {
       after: log.position,
       live,
       signal,
-      query: live ? { batch_ms: BATCH_MS } : {},
-      onState: (state) => {
+            onState: (state) => {
         const passing = state.phase === "ended" && state.how === "closed";
         if (!passing && (live || state.phase !== "live")) log.tell(state);
       },
@@ -313,7 +347,7 @@ export class Hub {
     const open = new Map(logs.filter((log) => this.#isOpen(log)).map((log) => [log.id, log]));
     if (open.size < 2 || signal.aborted) return;
     const following = this.#client.followMany([...open.keys()], {
-      query: { batch_ms: BATCH_MS, tail: OVERLAP },
+      query: { tail: OVERLAP },
       signal,
       onState: (state) => {
         if (state.phase === "ended") return;

@@ -120,6 +120,15 @@ export class ListStore extends Ticker {
     });
   }
 
+  /** Forget all rows: what there is has to be read anew. */
+  forget(): void {
+    this.#rows.clear();
+    this.#cursors.clear();
+    this.#mark = undefined;
+    this.#dirty = true;
+    this.changed();
+  }
+
   /** Read the next page of those before. */
   async more(status = ALL): Promise<void> {
     const before = this.#cursors.get(status);

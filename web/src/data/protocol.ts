@@ -27,7 +27,9 @@ export type Told =
   | { t: "events"; sub: number; lines: string; position: string }
   | { t: "state"; sub: number; state: Connection }
   /** It is over, and why: a TailraceError's parts. */
-  | { t: "failed"; sub: number; problem: Problem };
+  | { t: "failed"; sub: number; problem: Problem }
+  /** The tab was taken for gone (a machine that slept): who is still there opens it again. */
+  | { t: "forgotten"; sub: number };
 
 /** A TailraceError, as a message carries it. */
 export interface Problem {

@@ -18,7 +18,13 @@ export type Hubs = Map<string, Hub>;
 /** Serve a tab. */
 export function serve(port: Port, hubs: Hubs): void {
   const leaving = new Map<number, { sub: Sub; leave: () => void }>();
-  let timer = setTimeout(bye, GONE_MS);
+  let timer = setTimeout(silent, GONE_MS);
+
+  /** It may be dead, or its machine slept: in case it is not dead, it is told. */
+  function silent() {
+    for (const { sub } of leaving.values()) sub.forget();
+    bye();
+  }
 
   function bye() {
     for (const { leave } of leaving.values()) leave();
@@ -48,7 +54,7 @@ export function serve(port: Port, hubs: Hubs): void {
 
   port.onmessage = ({ data: ask }) => {
     clearTimeout(timer);
-    timer = setTimeout(bye, GONE_MS);
+    timer = setTimeout(silent, GONE_MS);
     if (ask.t === "open") open(ask);
     else if (ask.t === "handled") leaving.get(ask.sub)?.sub.handled(ask.size);
     else if (ask.t === "close") {

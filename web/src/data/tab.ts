@@ -68,6 +68,8 @@ export class Tab {
       listener.events(told.lines);
       if (subject.kind === "execution") subject.after = told.position;
       this.#ask({ t: "handled", sub: told.sub, size: told.lines.length });
+    } else if (told.t === "forgotten") {
+      this.#open(told.sub);
     } else if (told.t === "state") {
       subscription.over = told.state.phase === "ended";
       listener.state(told.state);

@@ -1,13 +1,16 @@
 // Something that changes often and is drawn seldom.
 //
-// The law of this file: many changes, one notification for each frame that is drawn; a hidden page
-// draws none.
+// The law of this file: many changes, one notification for a frame that is drawn, the first at once
+// and then one in PACE_MS at most: what comes faster nobody reads, and drawing it would cost the time
+// in which a person's click is answered. A hidden page draws none.
+const PACE_MS = 50;
 
 /** What React's useSyncExternalStore needs: `version` changes when there is something to draw. */
 export class Ticker {
   version = 0;
   readonly #listeners = new Set<() => void>();
   #asked = false;
+  #toldAt = -Infinity;
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -20,10 +23,15 @@ export class Ticker {
   changed(): void {
     if (this.#asked) return;
     this.#asked = true;
-    requestAnimationFrame(() => {
-      this.#asked = false;
-      this.version += 1;
-      for (const listener of this.#listeners) listener();
-    });
+    const wait = this.#toldAt + PACE_MS - performance.now();
+    if (wait <= 0) requestAnimationFrame(this.#tell);
+    else setTimeout(() => requestAnimationFrame(this.#tell), wait);
   }
+
+  readonly #tell = (): void => {
+    this.#asked = false;
+    this.#toldAt = performance.now();
+    this.version += 1;
+    for (const listener of this.#listeners) listener();
+  };
 }

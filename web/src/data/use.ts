@@ -10,6 +10,8 @@ import { BASE, Tab } from "./tab.ts";
 import type { Ticker } from "./ticker.ts";
 import { WorkspaceContext } from "./workspace.ts";
 
+export { WorkspaceContext };
+
 let tab: Tab | undefined;
 
 /** This tab's connection; made when it is first needed, so that a login page opens none. */
@@ -31,7 +33,7 @@ export function useClient(): TailraceClient {
   return clientOf(useContext(WorkspaceContext));
 }
 
-/** Draw anew whenever a store has changed, at most once a frame; returns its version. */
+/** Draw anew when a store has changed, every 50 ms at most; returns its version. */
 export function useTicks(store: Ticker): number {
   return useSyncExternalStore(store.subscribe, store.getVersion);
 }
@@ -64,7 +66,13 @@ export function useList(): ListStore {
   useEffect(() => {
     let phase = "";
     return theTab().subscribe({ kind: "list" }, workspace, {
-      events: (lines) => store.take(lines),
+      events: (lines) => {
+        // Executions are gone, or all are others: a store that was removed, or made anew.
+        const anew = lines.includes('"type":"stream.gap"');
+        if (anew) store.forget();
+        store.take(lines);
+        if (anew) void store.refresh();
+      },
       state: (state) => {
         store.connected(state);
         // The stream has what comes from here on; what was before is read after it has begun.

@@ -45,6 +45,8 @@ export function eventsOf(store: ExecutionStore, kind: Kind, node: string | undef
       return listed(countTo(store.pieces, end), (index) => store.pieces[index]!.id, store);
     case "other":
       return listed(countTo(store.others, end), (index) => store.others[index]!.id ?? 0, store);
+    case "output":
+      return listed(countTo(store.items, end), (index) => store.items[index]!.id ?? 0, store);
     default: {
       const prefix = `${kind}.`;
       const ids = store.history.moments().filter((event) => event.type.startsWith(prefix) && event.id <= end).map((event) => event.id);
@@ -68,7 +70,7 @@ function listed(count: number, idAt: (index: number) => number, store: Execution
 
 /** One event, from wherever the store has it. */
 export function rowOf(store: ExecutionStore, id: number): EventRow {
-  const moment = withId(store.history.moments(), id) ?? withId(store.others, id);
+  const moment = withId(store.history.moments(), id) ?? withId(store.others, id) ?? withId(store.items, id);
   if (moment) return { id, ts: Date.parse(moment.ts), type: moment.type, node: moment.node, text: summary(moment) };
   const { lines } = store;
   const line = lines.get(lines.endAt(id) - 1);

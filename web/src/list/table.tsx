@@ -5,7 +5,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useCallback, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
 import type { ListStore, Row } from "../data/list.ts";
-import { useHref } from "../url.ts";
+import { useTo } from "../url.ts";
 import { hold } from "./hold.ts";
 import css from "./list.module.css";
 import { Line } from "./row.tsx";
@@ -26,7 +26,7 @@ const NARROW = matchMedia("(max-width: 700px)");
 
 export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) {
   const scroller = useRef<HTMLDivElement>(null);
-  const href = useHref();
+  const href = useTo();
   const [pointed, setPointed] = useState(false);
   const [focused, setFocused] = useState(false);
   const [scrolled, setScrolled] = useState(false);

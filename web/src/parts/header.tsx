@@ -1,15 +1,16 @@
 // The bar above everything: where one is, how the connection stands, light or dark, and who one is.
 import type { Session } from "@tailrace/client";
-import { useState } from "react";
+import { useContext, useState } from "react";
 import { Link } from "wouter";
 import { clientOf } from "../data/use.ts";
-import { useHref } from "../url.ts";
+import { WorkspaceContext } from "../data/workspace.ts";
 import { setTheme, theme, type Theme } from "../theme.ts";
+import { useParam, useTo } from "../url.ts";
 import { HeaderConnection } from "./connection.tsx";
 import css from "./header.module.css";
 
 export function Header({ session, onSignedOut }: { session: Session | undefined; onSignedOut: () => void }) {
-  const href = useHref();
+  const to = useTo();
   const out = async () => {
     await clientOf("default").logout();
     onSignedOut();
@@ -19,14 +20,15 @@ export function Header({ session, onSignedOut }: { session: Session | undefined;
       <button type="button" className={css.skip} onClick={() => document.querySelector<HTMLElement>("main h1")?.focus()}>
         Skip to content
       </button>
-      <Link href={href("/")} className={css.mark} aria-label="Tailrace: all executions">
+      <Link href={to("/")} className={css.mark} aria-label="Tailrace: all executions">
         <svg viewBox="0 0 32 32" width="22" height="22" aria-hidden>
           <rect width="32" height="32" rx="8" fill="var(--accent)" />
           <path d="M6 12c4-4 6-4 10 0s6 4 10 0M6 20c4-4 6-4 10 0s6 4 10 0" fill="none" stroke="var(--on-accent)" strokeWidth="3" strokeLinecap="round" />
         </svg>
         <span>Tailrace</span>
       </Link>
-      <div className={css.space} id="crumbs" />
+      <Workspaces session={session} />
+      <div className={css.space} />
       <HeaderConnection />
       <ThemeSwitch />
       {session?.access && (
@@ -35,6 +37,22 @@ export function Header({ session, onSignedOut }: { session: Session | undefined;
         </button>
       )}
     </header>
+  );
+}
+
+/** Which workspace is shown, where one may see several. */
+function Workspaces({ session }: { session: Session | undefined }) {
+  const workspace = useContext(WorkspaceContext);
+  const [, choose] = useParam("workspace");
+  const named = Object.keys(session?.workspaces ?? {}).filter((name) => name !== "*");
+  const all = [...new Set([...named, workspace])].sort();
+  if (all.length < 2) return workspace === "default" ? null : <span className="tag">{workspace}</span>;
+  return (
+    <select className="input" aria-label="Workspace" value={workspace} onChange={(event) => choose(event.target.value, true)}>
+      {all.map((name) => (
+        <option key={name}>{name}</option>
+      ))}
+    </select>
   );
 }
 

@@ -4,6 +4,7 @@ import { useState, type ReactNode } from "react";
 import { Link, Redirect, useLocation, useSearch } from "wouter";
 import type { Problem as What } from "../data/protocol.ts";
 import { useSession } from "../data/workspace.ts";
+import { useTo } from "../url.ts";
 import css from "./problem.module.css";
 
 /** An error that takes a panel's place. */
@@ -31,6 +32,7 @@ export function Refused({ problem }: { problem: What }) {
   const [location] = useLocation();
   const search = useSearch();
   const session = useSession();
+  const to = useTo();
   if (problem.status === 401) {
     const next = encodeURIComponent(location + (search ? `?${search}` : ""));
     // Who was here a moment ago wants to know why they are asked again.
@@ -40,7 +42,7 @@ export function Refused({ problem }: { problem: What }) {
   return (
     <Problem problem={problem}>
       {location !== "/" && (
-        <Link href="/" className="link">
+        <Link href={to("/")} className="link">
           All executions
         </Link>
       )}

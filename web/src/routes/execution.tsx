@@ -14,7 +14,7 @@ import { Duration, NowContext } from "../parts/time.tsx";
 import { timeAt } from "../inspect/index.ts";
 import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
 import { usePosition } from "../position.ts";
-import { useHref, useParam, useSetParams } from "../url.ts";
+import { useParam, useSetParams, useTo } from "../url.ts";
 import css from "./execution.module.css";
 
 export default function Execution({ id }: { id: string }) {
@@ -62,7 +62,7 @@ export default function Execution({ id }: { id: string }) {
               </Boundary>
             </div>
           </section>
-          <aside className={css.aside} aria-label="Inspector">
+          <aside className={css.aside} aria-label="Inspector" tabIndex={0}>
             <Boundary>
               <Suspense fallback={null}>
                 <Inspector {...props} />
@@ -81,7 +81,7 @@ export default function Execution({ id }: { id: string }) {
 }
 
 function Top({ store, state }: { store: ExecutionStore; state: ExecutionState }) {
-  const href = useHref();
+  const to = useTo();
   const mayRun = useMayRun();
   const [asking, setAsking] = useState(false);
   const [asked, setAsked] = useState(false);
@@ -89,7 +89,7 @@ function Top({ store, state }: { store: ExecutionStore; state: ExecutionState })
   return (
     <header className={css.top}>
       <nav aria-label="Where this is" className={css.crumbs}>
-        <Link href={href("/")} className="muted">
+        <Link href={to("/")} className="muted">
           Executions
         </Link>
         <span aria-hidden className="muted">

@@ -2,11 +2,11 @@
 //
 // The law of this file: which of them are shown is in the URL; what the list knows comes from the
 // store, and what is not known yet is not said to be nothing.
-import { Suspense, useCallback, useContext, useEffect, useMemo, useRef, useState } from "react";
+import { Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { ALL, type Row } from "../data/list.ts";
 import { useList } from "../data/use.ts";
-import { HOME, useMayRun, useSession, WorkspaceContext, workspacesOf } from "../data/workspace.ts";
+import { useMayRun } from "../data/workspace.ts";
 import { counted, matches, type Filters } from "../list/filters.ts";
 import { Summary } from "../list/summary.tsx";
 import { Table } from "../list/table.tsx";
@@ -17,7 +17,7 @@ import { Dialog } from "../parts/dialog.tsx";
 import { Empty, Refused } from "../parts/problem.tsx";
 import { wordOf } from "../parts/marks.tsx";
 import { Start } from "../panels/contract.ts";
-import { useHref, useParam, useSetParams } from "../url.ts";
+import { useTo, useParam, useSetParams } from "../url.ts";
 import css from "./executions.module.css";
 
 export default function Executions() {
@@ -29,7 +29,7 @@ export default function Executions() {
   const [starting, setStarting] = useParam("start");
   const [cancelling, setCancelling] = useState<Row>();
   const [, go] = useLocation();
-  const href = useHref();
+  const href = useTo();
   const mayRun = useMayRun();
   const list = useList();
   useConnectionShown(list.connection);
@@ -66,7 +66,6 @@ export default function Executions() {
     <div className={css.page}>
       <div className={css.top}>
         <h1 tabIndex={-1}>Executions</h1>
-        <Workspaces />
         <Summary
           store={list}
           running={counts.find((one) => one.status === "running")?.count ?? 0}
@@ -102,27 +101,6 @@ export default function Executions() {
         </Dialog>
       )}
     </div>
-  );
-}
-
-/** Which workspace is shown, and the way to another where the credential has several. */
-function Workspaces() {
-  const shown = useContext(WorkspaceContext);
-  const named = workspacesOf(useSession());
-  const setParams = useSetParams();
-  if (named.length < 2) return shown === HOME ? null : <span className="tag">{shown}</span>;
-  const all = named.includes(shown) ? named : [shown, ...named];
-  return (
-    <select
-      className={`input ${css.workspace}`}
-      aria-label="Workspace"
-      value={shown}
-      onChange={(event) => setParams({ workspace: event.target.value, flow: undefined, kind: undefined }, true)}
-    >
-      {all.map((name) => (
-        <option key={name}>{name}</option>
-      ))}
-    </select>
   );
 }
 

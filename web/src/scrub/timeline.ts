@@ -33,12 +33,13 @@ export class Timeline {
   #head = 0;
 
   /** Take what came since. */
-  grow(store: Pick<ExecutionStore, "history" | "lines" | "pieces" | "others">, head: number): void {
+  grow(store: Pick<ExecutionStore, "history" | "lines" | "pieces" | "others" | "items">, head: number): void {
     if (head <= this.#head) return;
     const from = this.#head;
     const fresh: Anchor[] = [
       ...since(store.history.moments(), from),
       ...since(store.others, from).map(({ id, ts }) => ({ id: id ?? 0, ts })),
+      ...since(store.items, from).map(({ id, ts }) => ({ id: id ?? 0, ts })),
       ...since(store.pieces, from).map(({ id, ts }) => ({ id, ts })),
     ];
     let last = -Infinity;

@@ -24,7 +24,8 @@ from tests.e2e.test_clients import CHROMIUM
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SHOTS = ROOT / "out" / "shots"
 WIDE, PHONE = (1280, 800), (390, 844)
 # Loading starts when a test begins; a machine that does other things takes its time.

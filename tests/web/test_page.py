@@ -37,8 +37,9 @@ def test_the_list_shows_what_starts_as_it_happens(server: Server, page: "Page", 
     shot("list", dark=True)
     shot("list", phone=True)
     row.get_by_role("link").click()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("[data-execution]")).to_have_attribute("data-status", "cancelled")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Cancel execution").click()
+    expect(page.locator("main [data-execution]")).to_have_attribute("data-status", "cancelled")
     page.go_back()
     expect(row).to_have_attribute("data-status", "cancelled")
 

@@ -3,12 +3,13 @@
 // The law of this file: a route's code is loaded when it is first shown. Where the server asks who
 // is there and does not know, every way leads to the login, and from it back.
 import type { Session } from "@tailrace/client";
-import { createContext, lazy, Suspense, useContext, useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import { Link, Route, Router, Switch, useLocation } from "wouter";
 import { problemFrom } from "./data/hub.ts";
 import type { Problem as What } from "./data/protocol.ts";
 import { BASE } from "./data/tab.ts";
-import { clientOf, WorkspaceContext } from "./data/use.ts";
+import { clientOf } from "./data/use.ts";
+import { firstOf, SessionContext, WorkspaceContext } from "./data/workspace.ts";
 import { Header } from "./parts/header.tsx";
 import { Boundary } from "./parts/boundary.tsx";
 import { Empty, Refused } from "./parts/problem.tsx";
@@ -17,13 +18,6 @@ import { useParam } from "./url.ts";
 const Executions = lazy(() => import("./routes/executions.tsx"));
 const Execution = lazy(() => import("./routes/execution.tsx"));
 const Login = lazy(() => import("./routes/login.tsx"));
-
-const SessionContext = createContext<Session | undefined>(undefined);
-
-/** Who is asking; undefined until that is known. */
-export function useSession(): Session | undefined {
-  return useContext(SessionContext);
-}
 
 export function App() {
   return (
@@ -38,8 +32,7 @@ function Known() {
   const [session, setSession] = useState<Session>();
   const [problem, setProblem] = useState<What>();
   const [location] = useLocation();
-  const [asked] = useParam("workspace");
-  const workspace = asked ?? firstWorkspace(session);
+  const [workspace = firstOf(session)] = useParam("workspace");
   const atLogin = location === "/login";
 
   useEffect(() => {
@@ -84,10 +77,4 @@ function Known() {
       </WorkspaceContext.Provider>
     </SessionContext.Provider>
   );
-}
-
-/** `default`, unless one may see only others. */
-function firstWorkspace(session: Session | undefined): string {
-  const names = Object.keys(session?.workspaces ?? {});
-  return names.length === 0 || names.includes("*") || names.includes("default") ? "default" : names[0]!;
 }

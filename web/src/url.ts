@@ -4,16 +4,7 @@
 // only moved (a slider on its way) replaces the entry, and makes no history.
 import { useCallback, useContext } from "react";
 import { useSearchParams } from "wouter";
-import { WorkspaceContext } from "./data/use.ts";
-
-/** Makes links to other places of the page: they stay in the workspace. */
-export function useTo(): (path: string) => string {
-  const workspace = useContext(WorkspaceContext);
-  return useCallback(
-    (path) => (workspace === "default" ? path : `${path}?workspace=${encodeURIComponent(workspace)}`),
-    [workspace],
-  );
-}
+import { HOME, WorkspaceContext } from "./data/workspace.ts";
 
 /** One parameter; undefined takes it away. */
 export function useParam(name: string): [string | undefined, (value: string | undefined, push?: boolean) => void] {
@@ -53,5 +44,17 @@ export function useSetParams(): (changes: Record<string, string | undefined>, pu
       );
     },
     [setParams],
+  );
+}
+
+/** Where something is, for a link: in the workspace that is shown. */
+export function useTo(): (path: string) => string {
+  const workspace = useContext(WorkspaceContext);
+  return useCallback(
+    (path) => {
+      if (workspace === HOME) return path;
+      return `${path}${path.includes("?") ? "&" : "?"}workspace=${encodeURIComponent(workspace)}`;
+    },
+    [workspace],
   );
 }

@@ -63,6 +63,10 @@ export interface StartOptions {
   idempotency_key?: string;
   deadline_ms?: number;
   ephemeral?: boolean;
+  /** Which of those that wait for a worker goes first. */
+  priority?: "low" | "normal" | "high";
+  /** Not before this moment (RFC 3339); needs workers. */
+  start_at?: string;
 }
 
 /** A server. */

@@ -65,7 +65,7 @@ export class History {
   }
 
   /** The events of the execution and its nodes, in order: where a scrubber has something to show. */
-  moments(): ReadonlyArray<{ id: number; ts: string; type: string; node?: string | undefined }> {
+  moments(): ReadonlyArray<TailraceEvent & { id: number }> {
     return this.#events as Array<TailraceEvent & { id: number }>;
   }
 

@@ -10,8 +10,10 @@
 // other kinds, TEXT_MAX characters of text, ITEMS_MAX values. The events of the execution and its
 // nodes are all kept: the server bounds those (`events_per_execution_max`).
 import {
+  hasEnded,
   History,
   is,
+  isTerminal,
   type Connection,
   type ExecutionState,
   type Gap,
@@ -107,6 +109,8 @@ export class ExecutionStore extends Ticker {
     } catch {
       // A gap took what came before it: the rest is shown as far as it goes.
       this.history.state.head = event.id;
+      this.#endAnyhow(event);
+      if (event.type.startsWith("execution.") || event.type.startsWith("node.")) keep(this.others, event, KEPT_MAX);
     }
     if (is(event, "log.line")) this.lines.append(event);
     else if (is(event, "llm.chunk")) this.#say(event);
@@ -115,6 +119,17 @@ export class ExecutionStore extends Ticker {
     else if (!event.type.startsWith("execution.") && !event.type.startsWith("node.")) {
       keep(this.others, event, KEPT_MAX);
     }
+  }
+
+  /** How it ended is known, whatever is missing before it. */
+  #endAnyhow(event: TailraceEvent): void {
+    if (!isTerminal(event) || hasEnded(this.live)) return;
+    const data = event.data as Partial<ExecutionState>;
+    this.live.status = event.type.slice("execution.".length);
+    this.live.ended_at = event.ts;
+    this.live.end = event.data;
+    this.live.output = data.output ?? null;
+    this.live.error = data.error ?? null;
   }
 
   #say(event: TailraceEvent<"llm.chunk">): void {

@@ -3,12 +3,14 @@
 // The law of this file: a component names what it wants; it gets a store that is fed for as long as
 // somebody shows it, and is drawn anew when that changed.
 import { TailraceClient } from "@tailrace/client";
-import { createContext, useContext, useEffect, useMemo, useSyncExternalStore } from "react";
+import { useContext, useEffect, useMemo, useSyncExternalStore } from "react";
 import { ExecutionStore } from "./execution.ts";
 import { ListStore } from "./list.ts";
-import { problemFrom } from "./hub.ts";
 import { BASE, Tab } from "./tab.ts";
 import type { Ticker } from "./ticker.ts";
+import { WorkspaceContext } from "./workspace.ts";
+
+export { WorkspaceContext };
 
 let tab: Tab | undefined;
 
@@ -26,9 +28,6 @@ export function clientOf(workspace: string): TailraceClient {
   if (!client) clients.set(workspace, (client = new TailraceClient(BASE, { workspace })));
   return client;
 }
-
-/** Which workspace the page shows; it is in the URL (`?workspace=`). */
-export const WorkspaceContext = createContext("default");
 
 export function useClient(): TailraceClient {
   return clientOf(useContext(WorkspaceContext));
@@ -55,41 +54,34 @@ export function useExecution(id: string): ExecutionStore {
 }
 
 /** The list of executions, alive; `more` reads the next page of those before. */
-export function useList(status: string | undefined): ListStore {
+export function useList(): ListStore {
   const workspace = useContext(WorkspaceContext);
-  const store = useMemo(() => new ListStore(), [workspace, status]);
+  const store = useMemo(() => {
+    const client = clientOf(workspace);
+    return new ListStore({
+      list: (query) => client.list(query),
+      next: async (id, after) => (await client.events(id, { after, limit: 1 })).events[0],
+    });
+  }, [workspace]);
   useEffect(() => {
-    const leave = new AbortController();
-    const read = async () => {
-      try {
-        const query = { limit: 100, ...(status ? { status } : {}) };
-        const { executions } = await clientOf(workspace).list(query, leave.signal);
-        store.page(executions);
-      } catch (error) {
-        if (!leave.signal.aborted) store.failed(problemFrom(error));
-      }
-    };
-    const stop = theTab().subscribe({ kind: "list" }, workspace, {
+    let phase = "";
+    return theTab().subscribe({ kind: "list" }, workspace, {
       events: (lines) => {
-        if (lines.includes('"type":"stream.gap"')) {
-          // Executions are gone, or all are others: a store that was removed, or made anew.
-          store.forget();
-          void read();
-        }
+        // Executions are gone, or all are others: a store that was removed, or made anew.
+        const anew = lines.includes('"type":"stream.gap"');
+        if (anew) store.forget();
         store.take(lines);
+        if (anew) void store.refresh();
       },
       state: (state) => {
         store.connected(state);
         // The stream has what comes from here on; what was before is read after it has begun.
-        if (state.phase === "live") void read();
+        if (state.phase === "live" && phase !== "live") void store.refresh();
+        phase = state.phase;
       },
       failed: (problem) => store.failed(problem),
     });
-    return () => {
-      leave.abort();
-      stop();
-    };
-  }, [store, status, workspace]);
+  }, [store, workspace]);
   useTicks(store);
   return store;
 }

@@ -28,7 +28,7 @@ export interface PanelProps {
   select: (selection: Selection) => void;
 }
 
-export type PanelId = "graph" | "waterfall" | "logs" | "text";
+export type PanelId = "graph" | "waterfall" | "logs" | "text" | "events";
 
 /** A panel among the tabs of the page. */
 export interface PanelInfo {
@@ -45,6 +45,7 @@ export const PANELS: readonly PanelInfo[] = [
   { id: "waterfall", label: "Waterfall", count: () => 0, Panel: lazy(() => import("./waterfall.tsx")) },
   { id: "logs", label: "Logs", count: (store) => store.lines.end, Panel: lazy(() => import("./logs.tsx")) },
   { id: "text", label: "Output", count: () => 0, Panel: lazy(() => import("./text.tsx")) },
+  { id: "events", label: "Events", count: (store) => store.live.head, Panel: lazy(() => import("./events.tsx")) },
 ];
 
 /** Beside the tabs: what is selected, more closely. */

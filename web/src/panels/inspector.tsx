@@ -1,76 +1,104 @@
-// One node, or the whole execution, more closely. First version.
+// What is selected, more closely: a node, an event, or else the execution itself.
+//
+// The law of this file: it shows the position that the page shows. What the store has is not asked
+// for again; what is large, and events as they are, are fetched when somebody wants them.
+import { hasEnded, toDict, type ExecutionState, type OutputSummary } from "@tailrace/client";
+import { useEffect } from "react";
+import { EventView } from "../inspect/event.tsx";
+import css from "../inspect/inspect.module.css";
+import { Json } from "../inspect/json.tsx";
+import { Moment, NodeView } from "../inspect/node.tsx";
+import { bytes, Facts, Failure, Output, Section } from "../inspect/parts.tsx";
 import { Status } from "../parts/marks.tsx";
-import { Duration } from "../parts/time.tsx";
+import { Duration, duration } from "../parts/time.tsx";
+import { useSetParams } from "../url.ts";
 import type { PanelProps } from "./contract.ts";
-import css from "./panels.module.css";
 
-export default function Inspector({ state, selection, select }: PanelProps) {
-  const node = selection.node === undefined ? undefined : state.nodes.get(selection.node);
-  const planned = state.graph?.nodes.find((one) => one.id === selection.node);
-  if (selection.node !== undefined) {
-    return (
-      <div className={css.inspector}>
-        <header>
-          <h2>{selection.node}</h2>
-          <button type="button" className="button bare" onClick={() => select({})} aria-label="Close">
-            ✕
-          </button>
-        </header>
-        <Status status={node?.status ?? "new"} />
-        {planned?.summary && <p className="muted">{planned.summary}</p>}
-        {node?.error && <Failure error={node.error} />}
-        {node?.output_summary && (
-          <Section title="Output">
-            <pre>{node.output_summary.preview}</pre>
-          </Section>
-        )}
-        {node && node.tries.length > 0 && (
-          <Section title="Tries">
-            <ol>
-              {node.tries.map((one) => (
-                <li key={one.attempt} className={css.try}>
-                  <Status status={one.status} />
-                  <Duration from={one.started_at} to={one.ended_at} />
-                </li>
-              ))}
-            </ol>
-          </Section>
-        )}
-      </div>
-    );
-  }
+export default function Inspector({ store, state, position, seek, selection, select }: PanelProps) {
+  const setParams = useSetParams();
+  const { node, event } = selection;
+  const open = node !== undefined || event !== undefined;
+  useEffect(() => {
+    if (!open) return;
+    // Anywhere: what was pressed to get here may be gone, and the focus with it.
+    const pressed = (key: KeyboardEvent) => {
+      const at = key.target as HTMLElement;
+      if (key.key === "Escape" && !key.defaultPrevented && !at.closest("dialog, input, textarea, select")) select({});
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [open, select]);
+  const title = event !== undefined ? `Event ${event.toLocaleString("en")}` : node;
+  if (title === undefined) return <Whole state={state} select={select} />;
   return (
-    <div className={css.inspector}>
+    <div className={css.inspector} data-open>
       <header>
-        <h2>Execution</h2>
+        <h2 className="clip" title={title}>
+          {title}
+        </h2>
+        <button type="button" className="button bare" onClick={() => select({})} aria-label="Close">
+          <svg viewBox="0 0 14 14" width="12" height="12" aria-hidden>
+            <path d="M2.5 2.5l9 9M11.5 2.5l-9 9" stroke="currentColor" strokeWidth="1.6" strokeLinecap="round" />
+          </svg>
+        </button>
       </header>
-      {state.error && <Failure error={state.error} />}
-      <Section title="Input">
-        <pre>{JSON.stringify(state.input, null, 2)}</pre>
-      </Section>
-      {state.output !== null && (
-        <Section title="Output">
-          <pre>{JSON.stringify(state.output, null, 2)}</pre>
-        </Section>
+      {event !== undefined ? (
+        <EventView id={event} head={store.live.head} executionId={store.id} {...{ state, position, seek, select }} />
+      ) : (
+        <NodeView
+          state={state}
+          name={node!}
+          select={select}
+          onEvents={() => setParams({ panel: "events", of: node }, true)}
+        />
       )}
     </div>
   );
 }
 
-function Section({ title, children }: { title: string; children: React.ReactNode }) {
+function Whole({ state, select }: { state: ExecutionState; select: PanelProps["select"] }) {
+  const waited = state.queued_at && state.started_at ? Date.parse(state.started_at) - Date.parse(state.queued_at) : 0;
+  const counts = new Map<string, number>();
+  for (const { status } of state.nodes.values()) counts.set(status, (counts.get(status) ?? 0) + 1);
+  const large = (state.end as { output_summary?: OutputSummary } | null)?.output_summary;
   return (
-    <section>
-      <h3>{title}</h3>
-      {children}
-    </section>
-  );
-}
-
-function Failure({ error }: { error: { type: string; message: string } }) {
-  return (
-    <div className={css.failure}>
-      <strong>{error.type}</strong>
-      <p>{error.message}</p>
+    <div className={css.inspector}>
+      <header>
+        <h2>Execution</h2>
+      </header>
+      <Facts
+        facts={[
+          ["Status", <Status status={state.status} />],
+          ["Ran for", state.started_at ? <Duration from={state.started_at} to={state.ended_at} /> : null],
+          ["Waited", waited >= 1 ? <span className="number">{duration(waited)}</span> : null],
+          ["Started", state.started_at && <Moment at={state.started_at} from={null} />],
+          ["Ended", state.ended_at && <Moment at={state.ended_at} from={null} />],
+          ["Nodes", [...counts].map(([status, count]) => `${count} ${status.replace("_", " ")}`).join(", ")],
+          ["Items", state.item_count > 0 ? state.item_count.toLocaleString("en") : null],
+        ]}
+      />
+      {state.error && <Failure error={state.error} onNode={(node) => select({ node })} />}
+      {state.input !== null && (
+        <Section title="Input">
+          <Json key={state.execution_id} value={state.input} name="input" />
+        </Section>
+      )}
+      {large ? (
+        <Section title="Output" note={bytes(large.size_bytes)}>
+          <Output id={state.execution_id} summary={large} name="output" />
+        </Section>
+      ) : (
+        state.output !== null && (
+          <Section title="Output">
+            <Json key={`${state.execution_id}-${state.head}`} value={state.output} name="output" />
+          </Section>
+        )
+      )}
+      {hasEnded(state) && (
+        <Section title="Raw" folded>
+          <Json key={`${state.execution_id}-${state.head}`} value={toDict(state)} name="execution" />
+        </Section>
+      )}
     </div>
   );
 }

@@ -72,7 +72,8 @@ function told(state: Connection, passedMs: number): { word: string; detail?: str
       const id = state.lastId.split("@")[0];
       return {
         word: "Reconnecting",
-        detail: `${s > 0 ? `in ${s} s` : "now"}${id && !id.includes("_") ? `, after ${id}` : ""}`,
+        // A position in many executions is no number that says anything.
+        detail: [/^\d+$/.test(id ?? "") ? `from event ${Number(id) + 1}` : "", s > 0 ? `in ${s} s` : "now"].filter(Boolean).join(" · "),
         title: `Attempt ${state.attempt + 1}${state.why ? ` (${state.why})` : ""}. Nothing is lost: it goes on after ${state.lastId || "the beginning"}.`,
       };
     }

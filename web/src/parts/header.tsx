@@ -2,7 +2,8 @@
 import type { Session } from "@tailrace/client";
 import { useContext, useState } from "react";
 import { Link } from "wouter";
-import { clientOf, WorkspaceContext } from "../data/use.ts";
+import { clientOf } from "../data/use.ts";
+import { WorkspaceContext } from "../data/workspace.ts";
 import { setTheme, theme, type Theme } from "../theme.ts";
 import { useParam, useTo } from "../url.ts";
 import { HeaderConnection } from "./connection.tsx";

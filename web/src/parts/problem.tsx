@@ -3,6 +3,7 @@ import type { Gap } from "@tailrace/client";
 import { useState, type ReactNode } from "react";
 import { Link, Redirect, useLocation, useSearch } from "wouter";
 import type { Problem as What } from "../data/protocol.ts";
+import { useSession } from "../data/workspace.ts";
 import { useTo } from "../url.ts";
 import css from "./problem.module.css";
 
@@ -30,10 +31,13 @@ export function Problem({ problem, children }: { problem: Pick<What, "code" | "m
 export function Refused({ problem }: { problem: What }) {
   const [location] = useLocation();
   const search = useSearch();
+  const session = useSession();
   const to = useTo();
   if (problem.status === 401) {
     const next = encodeURIComponent(location + (search ? `?${search}` : ""));
-    return <Redirect to={`/login?next=${next}`} replace />;
+    // Who was here a moment ago wants to know why they are asked again.
+    const why = session?.access ? problem.message : undefined;
+    return <Redirect to={`/login?next=${next}`} state={{ why }} replace />;
   }
   return (
     <Problem problem={problem}>

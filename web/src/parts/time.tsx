@@ -2,7 +2,7 @@
 //
 // The law of this file: what ticks is told by one clock for the whole page, once a second, and only
 // while the page is seen; nothing that has ended ticks.
-import { useSyncExternalStore } from "react";
+import { createContext, useContext, useSyncExternalStore } from "react";
 
 const listeners = new Set<() => void>();
 let timer: ReturnType<typeof setInterval> | undefined;
@@ -25,16 +25,21 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** Now, to the second; draws anew when it changes. */
+/** The moment that is shown as now, where a page shows another than that; null: the clock's. */
+export const NowContext = createContext<number | null>(null);
+
+/** Now, to the second; draws anew when it changes. Of a past position: the moment of that. */
 export function useNow(ticking = true): number {
-  return useSyncExternalStore(ticking ? subscribe : never, now);
+  const shown = useContext(NowContext);
+  const clock = useSyncExternalStore(ticking && shown === null ? subscribe : never, theSecond);
+  return shown ?? clock;
 }
 
 function never(): () => void {
   return () => undefined;
 }
 
-function now(): number {
+function theSecond(): number {
   return second;
 }
 
@@ -54,16 +59,17 @@ export function duration(ms: number): string {
 /** The time between two moments, or since one while there is no other: then it ticks. */
 export function Duration({ from, to }: { from: string | null; to: string | null }) {
   const at = useNow(from !== null && to === null);
+  const past = useContext(NowContext) !== null;
   if (from === null) return <span className="muted">–</span>;
-  const ms = (to === null ? Math.max(at, Date.now()) : Date.parse(to)) - Date.parse(from);
+  const ms = (to === null ? (past ? at : Math.max(at, Date.now())) : Date.parse(to)) - Date.parse(from);
   // What ticks is told in whole seconds: nobody reads hundredths that change.
-  const told = to === null ? duration(Math.max(Math.floor(ms / 1000), 0) * 1000).replace(/\.0+ s/, " s") : duration(ms);
-  return <span className="number">{told === "0 ms" && to === null ? "0 s" : told}</span>;
+  const told = to === null && !past ? duration(Math.max(Math.floor(ms / 1000), 0) * 1000).replace(/\.0+ s/, " s") : duration(ms);
+  return <span className="number">{told === "0 ms" && to === null && !past ? "0 s" : told}</span>;
 }
 
 /** A moment: how long ago, and when exactly. */
 export function Ago({ at }: { at: string }) {
-  const now = useNow();
+  const now = useSyncExternalStore(subscribe, theSecond);
   const date = new Date(at);
   return (
     <time dateTime={at} title={date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })} className="number">

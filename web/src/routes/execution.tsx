@@ -3,29 +3,29 @@ import { hasEnded, type ExecutionState } from "@tailrace/client";
 import { Suspense, useCallback, useEffect, useState } from "react";
 import { Link } from "wouter";
 import type { ExecutionStore } from "../data/execution.ts";
-import { problemFrom } from "../data/hub.ts";
-import type { Problem as What } from "../data/protocol.ts";
-import { useClient, useExecution } from "../data/use.ts";
+import { useExecution } from "../data/use.ts";
+import { useMayRun } from "../data/workspace.ts";
+import { CancelDialog, Outcome } from "../parts/cancel.tsx";
 import { useConnectionShown } from "../parts/connection.tsx";
 import { Boundary } from "../parts/boundary.tsx";
 import { Status } from "../parts/marks.tsx";
-import { Copy, Gaps, Problem, Refused } from "../parts/problem.tsx";
-import { Duration } from "../parts/time.tsx";
+import { Copy, Gaps, Refused } from "../parts/problem.tsx";
+import { Duration, NowContext } from "../parts/time.tsx";
+import { timeAt } from "../inspect/index.ts";
 import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
+import { usePosition } from "../position.ts";
 import { useParam, useSetParams, useTo } from "../url.ts";
 import css from "./execution.module.css";
 
 export default function Execution({ id }: { id: string }) {
   const store = useExecution(id);
   useConnectionShown(store.connection);
-  const [at, setAt] = useParam("at");
   const [node] = useParam("node");
   const [event] = useParam("event");
   const setParams = useSetParams();
   const [panelId = firstPanel(store), setPanel] = useParam("panel");
 
-  const position = numberOf(at) ?? null;
-  const seek = useCallback((to: number | null) => setAt(to === null ? undefined : String(to)), [setAt]);
+  const [position, seek] = usePosition();
   const select = useCallback(
     (chosen: Selection) => setParams({ node: chosen.node, event: chosen.event?.toString() }, true),
     [setParams],
@@ -47,52 +47,45 @@ export default function Execution({ id }: { id: string }) {
   };
   const { Panel } = PANELS.find((panel) => panel.id === panelId) ?? PANELS[0]!;
   return (
-    <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
-      <Top store={store} state={state} />
-      <Gaps gaps={store.gaps} />
-      <div className={css.body}>
-        <section className={css.main}>
-          <Tabs store={store} chosen={panelId} choose={(panel) => setPanel(panel, true)} />
-          <div className={css.panel} role="tabpanel" id="panel" aria-labelledby={`tab-${panelId}`} tabIndex={0}>
-            <Boundary key={panelId}>
+    <NowContext.Provider value={position === null ? null : timeAt(store, position)}>
+      <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
+        <Top store={store} state={state} />
+        <Gaps gaps={store.gaps} />
+        <div className={css.body}>
+          <section className={css.main}>
+            <Tabs store={store} chosen={panelId} choose={(panel) => setPanel(panel, true)} />
+            <div className={css.panel} role="tabpanel" id="panel" aria-labelledby={`tab-${panelId}`} tabIndex={0}>
+              <Boundary key={panelId}>
+                <Suspense fallback={null}>
+                  <Panel {...props} />
+                </Suspense>
+              </Boundary>
+            </div>
+          </section>
+          <aside className={css.aside} aria-label="Inspector" tabIndex={0}>
+            <Boundary>
               <Suspense fallback={null}>
-                <Panel {...props} />
+                <Inspector {...props} />
               </Suspense>
             </Boundary>
-          </div>
-        </section>
-        <aside className={css.aside} aria-label="Inspector" tabIndex={0}>
-          <Boundary>
-            <Suspense fallback={null}>
-              <Inspector {...props} />
-            </Suspense>
-          </Boundary>
-        </aside>
+          </aside>
+        </div>
+        <footer className={css.foot}>
+          <Suspense fallback={null}>
+            <Scrubber {...props} />
+          </Suspense>
+        </footer>
       </div>
-      <footer className={css.foot}>
-        <Suspense fallback={null}>
-          <Scrubber {...props} />
-        </Suspense>
-      </footer>
-    </div>
+    </NowContext.Provider>
   );
 }
 
 function Top({ store, state }: { store: ExecutionStore; state: ExecutionState }) {
-  const client = useClient();
   const to = useTo();
-  const [problem, setProblem] = useState<What>();
+  const mayRun = useMayRun();
+  const [asking, setAsking] = useState(false);
   const [asked, setAsked] = useState(false);
-  const stoppable = !hasEnded(store.live) && store.live.status !== "new" && store.live.status !== "cancelling";
-  const cancel = async () => {
-    setAsked(true);
-    try {
-      await client.cancel(store.id);
-    } catch (error) {
-      setProblem(problemFrom(error));
-      setAsked(false);
-    }
-  };
+  const stoppable = mayRun && !hasEnded(store.live) && store.live.status !== "new" && store.live.status !== "cancelling";
   return (
     <header className={css.top}>
       <nav aria-label="Where this is" className={css.crumbs}>
@@ -106,21 +99,25 @@ function Top({ store, state }: { store: ExecutionStore; state: ExecutionState })
           {state.flow || "…"}
         </h1>
         {state.kind && <span className="tag">{state.kind}</span>}
+        {state.attempt > 1 && <span className="tag">attempt {state.attempt}</span>}
       </nav>
       <Status status={state.status} />
       <span className={css.fact}>
         <Duration from={state.started_at ?? state.queued_at} to={state.ended_at} />
       </span>
+      <Outcome state={state} asked={asked} />
       <span className={`${css.fact} ${css.id}`}>
         <code className="muted">{store.id}</code>
         <Copy text={store.id} label="Copy the id" />
       </span>
       {stoppable && (
-        <button type="button" className="button danger" onClick={() => void cancel()} disabled={asked}>
+        <button type="button" className="button danger" onClick={() => setAsking(true)} disabled={asked}>
           Cancel
         </button>
       )}
-      {problem && <Problem problem={problem} />}
+      {asking && (
+        <CancelDialog id={store.id} flow={state.flow} onAsked={() => setAsked(true)} onClose={() => setAsking(false)} />
+      )}
     </header>
   );
 }

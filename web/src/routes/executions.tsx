@@ -1,72 +1,102 @@
 // All executions of the workspace, alive.
-import { Suspense, useEffect, useMemo, useRef, useState } from "react";
-import { Link, useLocation } from "wouter";
-import type { Row } from "../data/list.ts";
+//
+// The law of this file: which of them are shown is in the URL; what the list knows comes from the
+// store, and what is not known yet is not said to be nothing.
+import { Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useLocation } from "wouter";
+import { ALL, type Row } from "../data/list.ts";
 import { useList } from "../data/use.ts";
+import { useMayRun } from "../data/workspace.ts";
+import { counted, matches, type Filters } from "../list/filters.ts";
+import { Summary } from "../list/summary.tsx";
+import { Table } from "../list/table.tsx";
+import { Toolbar } from "../list/toolbar.tsx";
+import { CancelDialog } from "../parts/cancel.tsx";
 import { useConnectionShown } from "../parts/connection.tsx";
-import { Status } from "../parts/marks.tsx";
+import { Dialog } from "../parts/dialog.tsx";
 import { Empty, Refused } from "../parts/problem.tsx";
-import { Ago, Duration } from "../parts/time.tsx";
+import { wordOf } from "../parts/marks.tsx";
 import { Start } from "../panels/contract.ts";
-import { useParam, useTo } from "../url.ts";
+import { useTo, useParam, useSetParams } from "../url.ts";
 import css from "./executions.module.css";
 
-const FILTERS = ["all", "running", "completed", "failed", "cancelled"] as const;
-
 export default function Executions() {
-  const [status, setStatus] = useParam("status");
-  const [search = "", setSearch] = useParam("q");
-  const [starting, setStarting] = useState(false);
+  const [status = ALL] = useParam("status");
+  const [kind = ""] = useParam("kind");
+  const [flow = ""] = useParam("flow");
+  const [search = ""] = useParam("q");
+  const setParams = useSetParams();
+  const [starting, setStarting] = useParam("start");
+  const [cancelling, setCancelling] = useState<Row>();
   const [, go] = useLocation();
-  const to = useTo();
-  const list = useList(status);
+  const href = useTo();
+  const mayRun = useMayRun();
+  const list = useList();
   useConnectionShown(list.connection);
+  const searchField = useRef<HTMLInputElement>(null);
   useEffect(() => {
     document.title = "Executions · Tailrace";
   }, []);
+  useSlash(searchField);
+  useEffect(() => {
+    // How many run is said above everything, however far back they began.
+    if (list.loaded && !list.isWhole("running")) void list.more("running");
+  }, [list, list.loaded]);
 
-  const rows = list.rows;
-  const shown = useMemo(() => rows.filter((row) => matches(row, status, search)), [rows, status, search]);
+  const filters: Filters = useMemo(() => ({ status, kind, flow, search }), [status, kind, flow, search]);
+  const known = list.covered(status);
+  const rows = useMemo(() => known.filter((row) => matches(row, filters)), [known, filters]);
+  const counts = counted(list, status);
+  const choose = useCallback(
+    (changed: Partial<Filters>) => {
+      const { search: q, ...rest } = changed;
+      const params = { ...rest, ...(q === undefined ? {} : { q }) };
+      // Each letter of a search replaces the entry; what is chosen is one of its own.
+      setParams(
+        Object.fromEntries(Object.entries(params).map(([name, value]) => [name, value || undefined])),
+        Object.keys(changed).join() !== "search",
+      );
+    },
+    [setParams],
+  );
 
+  if (list.problem && (!list.loaded || list.problem.status === 401)) return <Refused problem={list.problem} />;
+  const nothing = list.loaded && rows.length === 0 && list.isWhole(status);
   return (
     <div className={css.page}>
       <div className={css.top}>
         <h1 tabIndex={-1}>Executions</h1>
-        <div className={css.filters} role="group" aria-label="Status">
-          {FILTERS.map((name) => (
-            <button
-              key={name}
-              type="button"
-              aria-pressed={(status ?? "all") === name}
-              onClick={() => setStatus(name === "all" ? undefined : name, true)}
-            >
-              {name}
-            </button>
-          ))}
-        </div>
-        <input
-          className={`input ${css.search}`}
-          type="search"
-          placeholder="Flow or id"
-          aria-label="Search by flow or id"
-          value={search}
-          onChange={(event) => setSearch(event.target.value)}
+        <Summary
+          store={list}
+          running={counts.find((one) => one.status === "running")?.count ?? 0}
+          onFailed={() => choose({ status: "failed" })}
         />
-        <button type="button" className="button primary" onClick={() => setStarting(true)}>
-          Start a flow
-        </button>
+        {mayRun && (
+          <button type="button" className={`button primary ${css.start}`} onClick={() => setStarting("new", true)}>
+            Start a flow
+          </button>
+        )}
       </div>
-      {list.problem ? (
-        <Refused problem={list.problem} />
-      ) : list.loaded && shown.length === 0 ? (
-        <Nothing filtered={status !== undefined || search !== ""} />
+      <Toolbar ref={searchField} rows={list.rows} counts={counts} loaded={list.loaded} filters={filters} choose={choose} />
+      {nothing ? (
+        <div className={css.nothing}>
+          <Nothing filters={filters} any={list.rows.length > 0} clear={() => choose({ status: "", kind: "", flow: "", search: "" })} />
+        </div>
       ) : (
-        <Table rows={shown} />
+        <Table
+          key={JSON.stringify(filters)}
+          store={list}
+          rows={rows}
+          status={status}
+          mayCancel={mayRun}
+          onCancel={setCancelling}
+        />
       )}
-      {starting && (
-        <Dialog title="Start a flow" onClose={() => setStarting(false)}>
+      {cancelling && <CancelDialog id={cancelling.id} flow={cancelling.flow} onClose={() => setCancelling(undefined)} />}
+      {starting !== undefined && (
+        <Dialog title="Start a flow" onClose={() => setStarting(undefined)}>
           <Suspense fallback={null}>
-            <Start onClose={() => setStarting(false)} onStarted={(id) => go(to(`/executions/${id}`))} />
+            <Start onClose={() => setStarting(undefined)} onStarted={(id) => go(href(`/executions/${id}`))} />
           </Suspense>
         </Dialog>
       )}
@@ -74,101 +104,47 @@ export default function Executions() {
   );
 }
 
-function Nothing({ filtered }: { filtered: boolean }) {
-  if (filtered) return <Empty title="None like that">Choose another status, or search for something else.</Empty>;
+/** `/` goes to the search, as on many pages. */
+function useSlash(field: React.RefObject<HTMLInputElement | null>) {
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      const at = event.target as HTMLElement;
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || at.closest("input, textarea, select, dialog")) return;
+      event.preventDefault();
+      field.current?.focus();
+      field.current?.select();
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [field]);
+}
+
+/** Why the list is empty, and what to do: the filters say it. */
+function Nothing({ filters, any, clear }: { filters: Filters; any: boolean; clear: () => void }) {
+  const { status, kind, flow, search } = filters;
+  if (!status && !kind && !flow && !search) {
+    return (
+      <Empty title="Nothing has run here yet" command="tailrace run etl">
+        Start one in a shell that has the same store. It appears here as it happens.
+      </Empty>
+    );
+  }
+  const what = [status && wordOf(status), kind].filter(Boolean).join(" ");
+  const where = [flow && ` of ${flow}`, search && ` that match “${search}”`].filter(Boolean).join("");
+  const title = `No ${what ? `${what} ` : ""}executions${where}`;
+  const good = status === "failed" && any && !kind && !flow && !search;
   return (
-    <Empty title="Nothing has run here yet" command="tailrace run etl">
-      Start one in a shell that has the same store. It appears here as it happens.
+    <Empty title={title}>
+      <p>{good ? "Everything that ended here ended without an error." : (HINTS[status] ?? "Nothing that is kept is like that.")}</p>
+      <button type="button" className="button" onClick={clear}>
+        Show all
+      </button>
     </Empty>
   );
 }
 
-function Table({ rows }: { rows: readonly Row[] }) {
-  return (
-    <div className={css.scroll}>
-      <table className={css.table}>
-        <thead>
-          <tr>
-            <th scope="col">Status</th>
-            <th scope="col">Flow</th>
-            <th scope="col" className={css.id}>
-              Id
-            </th>
-            <th scope="col" className={css.progress}>
-              Progress
-            </th>
-            <th scope="col" className={css.time}>
-              Duration
-            </th>
-            <th scope="col" className={`${css.time} ${css.when}`}>
-              Started
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <Line key={row.id} row={row} />
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-function Line({ row }: { row: Row }) {
-  const href = useTo()(`/executions/${row.id}`);
-  return (
-    <tr data-execution={row.id} data-status={row.status}>
-      <td>
-        <Status status={row.status} />
-      </td>
-      <td>
-        <Link href={href} className={css.flow}>
-          <span className="clip">{row.flow}</span> <span className="tag">{row.kind}</span>
-        </Link>
-      </td>
-      <td className={`mono muted ${css.id}`} title={row.id}>
-        {row.id.length > 12 ? `…${row.id.slice(-8)}` : row.id}
-      </td>
-      <td className={css.progress}>
-        <Progress row={row} />
-      </td>
-      <td className={css.time}>
-        <Duration from={row.started_at ?? row.created_at} to={row.ended_at} />
-      </td>
-      <td className={`muted ${css.time} ${css.when}`}>
-        <Ago at={row.created_at} />
-      </td>
-    </tr>
-  );
-}
-
-function Progress({ row }: { row: Row }) {
-  const { progress } = row;
-  if (!progress || row.ended_at) return null;
-  const percent = progress.percent ?? undefined;
-  return (
-    <span className={css.bar}>
-      {percent !== undefined && <progress value={percent} max={100} aria-label={`Progress of ${row.flow}`} />}
-      <span className="clip muted">{progress.message ?? `${Math.round(percent ?? 0)} %`}</span>
-    </span>
-  );
-}
-
-/** A dialog of the browser's own: it keeps the focus, and closes with Escape. */
-function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: React.ReactNode }) {
-  const ref = useRef<HTMLDialogElement>(null);
-  useEffect(() => ref.current?.showModal(), []);
-  return (
-    <dialog ref={ref} className={css.dialog} aria-label={title} onClose={onClose}>
-      <h2>{title}</h2>
-      {children}
-    </dialog>
-  );
-}
-
-function matches(row: Row, status: string | undefined, search: string): boolean {
-  if (status !== undefined && row.status !== status) return false;
-  const wanted = search.toLowerCase();
-  return !wanted || row.flow.toLowerCase().includes(wanted) || row.id.toLowerCase().includes(wanted);
-}
+const HINTS: Record<string, string> = {
+  running: "What is started appears here as it begins.",
+  queued: "Nothing waits for a place to run.",
+  failed: "None of those that are kept failed.",
+};

@@ -2,6 +2,7 @@
 import type { Session } from "@tailrace/client";
 import { useEffect, useRef, useState, type FormEvent } from "react";
 import { useLocation } from "wouter";
+import { useHistoryState } from "wouter/use-browser-location";
 import { problemFrom } from "../data/hub.ts";
 import type { Problem as What } from "../data/protocol.ts";
 import { clientOf } from "../data/use.ts";
@@ -12,6 +13,8 @@ import css from "./login.module.css";
 export default function Login({ onSignedIn }: { onSignedIn: (session: Session) => void }) {
   const [, go] = useLocation();
   const [next] = useParam("next");
+  const ended = useHistoryState<{ why?: string } | null>()?.why;
+  const [entering, setEntering] = useState(false);
   const [token, setToken] = useState("");
   const [problem, setProblem] = useState<What>();
   const field = useRef<HTMLInputElement>(null);
@@ -22,6 +25,8 @@ export default function Login({ onSignedIn }: { onSignedIn: (session: Session) =
 
   const submit = async (event: FormEvent) => {
     event.preventDefault();
+    setEntering(true);
+    setProblem(undefined);
     try {
       const client = clientOf("default");
       await client.login(token.trim());
@@ -30,6 +35,8 @@ export default function Login({ onSignedIn }: { onSignedIn: (session: Session) =
       go(next?.startsWith("/") && !next.startsWith("//") ? next : "/", { replace: true });
     } catch (error) {
       setProblem(problemFrom(error));
+      setEntering(false);
+      field.current?.select();
     }
   };
 
@@ -37,6 +44,11 @@ export default function Login({ onSignedIn }: { onSignedIn: (session: Session) =
     <div className={css.login}>
       <form className={`card ${css.card}`} onSubmit={(event) => void submit(event)}>
         <h1 tabIndex={-1}>Sign in</h1>
+        {ended && !problem && (
+          <p className={css.ended} role="status">
+            {ended}. Sign in to go on from where you were; what ran went on without you.
+          </p>
+        )}
         <label>
           API key or token
           <input
@@ -51,8 +63,8 @@ export default function Login({ onSignedIn }: { onSignedIn: (session: Session) =
           />
         </label>
         {problem && <Problem problem={problem} />}
-        <button type="submit" className="button primary" disabled={!token.trim()}>
-          Sign in
+        <button type="submit" className="button primary" disabled={entering || !token.trim()}>
+          {entering ? "Signing in…" : "Sign in"}
         </button>
         <div className={css.how}>
           <p className="muted">A key is made where the server runs:</p>

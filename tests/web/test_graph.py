@@ -154,6 +154,7 @@ def test_a_stream_beats_with_its_rate_and_stands_still_for_who_wants_that(
     expect(flow).to_have_css("animation-name", "none")
     shot("graph-stream")
     page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel execution").click()
     expect(watch).to_have_attribute("data-status", "cancelled")
     expect(pulse).to_have_count(0)
 

@@ -234,7 +234,7 @@ def test_a_key_for_one_workspace_sees_that_one_and_stays_in_it(
     page.reload()
     expect(page.locator("[data-execution]")).to_have_attribute("data-status", "completed")
     page.get_by_role("link", name="Executions", exact=True).click()
-    expect(page.locator("tbody [data-execution]")).to_have_count(1)
+    expect(page.locator("[role=row][data-execution]")).to_have_count(1)
 
 
 def test_what_is_not_ours_does_not_run_and_a_test_hears_of_it(

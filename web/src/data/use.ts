@@ -65,6 +65,8 @@ export function useList(): ListStore {
   }, [workspace]);
   useEffect(() => {
     let phase = "";
+    // At once, because the worker that has the streams takes a third of a second to start.
+    const early = store.refresh();
     return theTab().subscribe({ kind: "list" }, workspace, {
       events: (lines) => {
         // Executions are gone, or all are others: a store that was removed, or made anew.
@@ -76,7 +78,7 @@ export function useList(): ListStore {
       state: (state) => {
         store.connected(state);
         // The stream has what comes from here on; what was before is read after it has begun.
-        if (state.phase === "live" && phase !== "live") void store.refresh();
+        if (state.phase === "live" && phase !== "live") void early.then(() => store.refresh());
         phase = state.phase;
       },
       failed: (problem) => store.failed(problem),

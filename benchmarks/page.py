@@ -31,7 +31,7 @@ new MutationObserver(() => {{
 def _seen(context: BrowserContext, url: str) -> float:
     page = context.new_page()
     page.goto(url)
-    page.wait_for_function("window.seenAt")
+    page.wait_for_selector(SEEN)
     return float(page.evaluate("window.seenAt"))
 
 

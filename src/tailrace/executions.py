@@ -209,7 +209,8 @@ class Executions:
             made = self._intake.prepare(execution_id, draft(cancelling, self._clock.now()))
             with suppress(LogSealed):  # it ended in between: that is what was wanted
                 await self._log.append(execution_id, [made])
-            await self._dispatch.withdraw(execution_id, by=by, reason=reason)
+            if not entry.attempt:
+                await self._dispatch.withdraw(execution_id, by=by, reason=reason)
             entry = await self._log.entry(execution_id)
         return entry
 

@@ -301,8 +301,10 @@ async def test_who_takes_nothing_is_cut(
             await settle(50)
         await clock.advance(20.0)
         assert tailrace.hub.watching == 1  # it is slow; it is not dead yet
-        await clock.advance(20.0)
-        await until(lambda: tailrace.hub.watching == 0 and places(served) == 0)
+        while tailrace.hub.watching:
+            # On a busy machine the kernel takes the last of it late: then the time begins anew.
+            await clock.advance(20.0)
+        await until(lambda: places(served) == 0)
         assert not tailrace.hub.timed
         raw.kill()
 

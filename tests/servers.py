@@ -16,6 +16,13 @@ from tests.conftest import needs
 PASSWORD = "sesame-of-the-tests"
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 class RedisServer:
     """Debian's redis-server, with a password. Keeps nothing on disk unless told to."""
 
@@ -24,8 +31,7 @@ class RedisServer:
     def __init__(self, folder: Path, *options: str) -> None:
         needs("redis-server")
         self.folder, self._options = folder, options
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[str] | None = None
         self.start()
 

@@ -64,13 +64,13 @@ class Dispatch:
         if self.queue is not None and limit and await self.queue.waiting(spec.queue) >= limit:
             raise Overloaded(f"{limit} executions wait for a worker", retry_after_s=5)
 
-    async def keep(self, execution_id: str, spec: Spec) -> None:
-        """Keep what is to be run; of several that begin under one id, the first stands."""
+    async def keep(self, execution_id: str, spec: Spec, *, new: bool = True) -> None:
+        """Keep what is to be run; of several that begin under one id (`new`), the first stands."""
         now = self._clock.now()
         until = rfc3339(max(now, _moment(spec, now)) + timedelta(seconds=KEEP_S))
         value = json.dumps(asdict(spec))
         await self._log.facts.put(
-            _KIND, execution_id, value, now=rfc3339(now), until=until, new=not spec.deaths
+            _KIND, execution_id, value, now=rfc3339(now), until=until, new=new
         )
 
     async def spec(self, execution_id: str) -> Spec | None:
@@ -142,7 +142,7 @@ class Dispatch:
             spec = replace(spec, deaths=tuple({*spec.deaths, entry.attempt}))
             if len(spec.deaths) >= self._settings.attempts_max:
                 return False
-            await self.keep(execution_id, spec)
+            await self.keep(execution_id, spec, new=False)
             await self._tell(entry, spec)
         await self.hand_over(execution_id, spec, entry.attempt + 1)
         return True

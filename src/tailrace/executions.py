@@ -84,7 +84,7 @@ class Executions:
         """
         if len(self.here) >= self._settings.executions_max:
             raise Overloaded(f"{len(self.here)} executions run in this process")
-        execution_id = execution_id or self.new_id(queued.workspace, key)
+        execution_id = execution_id or self._new_id(queued.workspace, key)
         opening = self._opening(execution_id, queued, self.lease_end())
         first = self._first(execution_id, queued)
         try:
@@ -105,7 +105,7 @@ class Executions:
         self._spawn(run)
         return execution_id
 
-    def new_id(self, workspace: str, key: str | None) -> str:
+    def _new_id(self, workspace: str, key: str | None) -> str:
         """The id of a new execution, or the one that an idempotency key always has."""
         return _keyed_id(workspace, key) if key else events.new_execution_id(self._clock.now())
 
@@ -182,7 +182,7 @@ class Executions:
     ) -> str:
         """Create an execution that waits for a worker; returns its id. Raises as `begin` does."""
         await self._dispatch.require_room(spec)
-        execution_id = self.new_id(queued.workspace, key)
+        execution_id = self._new_id(queued.workspace, key)
         opening = self._opening(execution_id, queued, self._dispatch.patience(spec))
         first = self._first(execution_id, queued)
         await self._dispatch.keep(execution_id, spec)

@@ -145,7 +145,7 @@ class Worker:
             found = await self._found(spec, entry)
             leave = await self._runtime.limits.execution(entry.workspace)
             try:
-                begun = await self._begun(job, found)
+                begun = await self._begun(job, entry, found)
             except BaseException:
                 leave()
                 raise
@@ -170,13 +170,12 @@ class Worker:
                 await self._runtime.log.append(entry.execution_id, [made], producer=once)
             raise
 
-    async def _begun(self, job: Job, found: Startable) -> tuple[Recorder, Earlier] | None:
+    async def _begun(
+        self, job: Job, entry: Entry, found: Startable
+    ) -> tuple[Recorder, Earlier] | None:
         """Begin an attempt, knowing all that was before it; None if another worker was faster."""
         log, clock, executions = self._runtime.log, self._runtime.clock, self._runtime.executions
-        while True:
-            entry = await log.entry(job.execution_id)
-            if entry.sealed or entry.attempt >= job.attempt:
-                return None
+        while not entry.sealed and entry.attempt < job.attempt:
             before = await earlier(log, clock, await self._runtime.view(job.execution_id), found)
             recorder = Recorder(
                 log,
@@ -191,6 +190,8 @@ class Worker:
             with suppress(PositionConflict, LogSealed, AttemptFenced):
                 await recorder.begin(expected=entry.head)
                 return recorder, before
+            entry = await log.entry(job.execution_id)
+        return None
 
     async def _run(
         self, recorder: Recorder, spec: Spec, work: Work, leave: Callable[[], None]

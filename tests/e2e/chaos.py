@@ -10,7 +10,6 @@ import argparse
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -24,7 +23,7 @@ import httpx
 
 from tailrace.events import TERMINAL
 from tests.e2e.conftest import COMMAND, start_flow, until
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 FLOW = str(Path(__file__).with_name("chaos_flow.py"))
 LEASE_S = 2.0
@@ -73,7 +72,7 @@ class Chaos:
 
     def run(self, executions: int, seconds: float) -> Result:
         began = time.monotonic()
-        port = _free_port()
+        port = free_port()
         self.start("serve", FLOW, "--port", str(port))
         url = f"http://127.0.0.1:{port}"
         workers = [self.start("worker", FLOW) for _ in range(2)]
@@ -118,12 +117,6 @@ class Chaos:
             process.kill()
             process.communicate()
         self.redis.kill()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _base(url: str) -> str:

@@ -295,6 +295,32 @@ class EventLog(Protocol):
         ...
 
 
+class Opened:
+    """What `async with` does with a store: open it, and close it however the block is left."""
+
+    async def open(self) -> None:
+        """Open it."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Close it."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+
 def admit(
     entry: Entry,
     drafts: Sequence[Draft],

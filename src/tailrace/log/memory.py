@@ -8,8 +8,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Self
 
 from tailrace.clock import stopwatch
 from tailrace.errors import (
@@ -27,6 +25,7 @@ from tailrace.log.base import (
     Listener,
     Lost,
     NewListener,
+    Opened,
     Opening,
     Producer,
     admit,
@@ -53,7 +52,7 @@ class _Log:
     payloads: dict[str, bytes] = field(default_factory=dict)
 
 
-class MemoryLog:
+class MemoryLog(Opened):
     """An EventLog that lives as long as the process."""
 
     def __init__(self) -> None:
@@ -72,20 +71,6 @@ class MemoryLog:
     async def aclose(self) -> None:
         """Close it."""
         self._open = False
-
-    async def __aenter__(self) -> Self:
-        """Open it."""
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        await self.aclose()
 
     async def create(
         self, opening: Opening, drafts: Sequence[Draft], *, producer: Producer | None = None

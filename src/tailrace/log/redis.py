@@ -16,8 +16,6 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import anyio
 
@@ -30,6 +28,7 @@ from tailrace.log.base import (
     Listener,
     Lost,
     NewListener,
+    Opened,
     Opening,
     Producer,
     admit,
@@ -50,7 +49,7 @@ from tailrace.log.redis_writer import NOTHING, Writer, batch, not_found
 from tailrace.metrics import LogMeter
 
 
-class RedisLog:
+class RedisLog(Opened):
     """An EventLog in Redis. Any number of processes may use it at once.
 
     `patience_s` is how long a server that is away is waited for. An acknowledged append has
@@ -100,20 +99,6 @@ class RedisLog:
                 await asyncio.shield(main)
             finally:
                 await self._link.aclose()
-
-    async def __aenter__(self) -> Self:
-        """Open it."""
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        await self.aclose()
 
     # --- writing ------------------------------------------------------------------------------
 

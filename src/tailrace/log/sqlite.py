@@ -17,8 +17,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tailrace.clock import stopwatch
 from tailrace.errors import (
@@ -37,6 +36,7 @@ from tailrace.log.base import (
     Listener,
     Lost,
     NewListener,
+    Opened,
     Opening,
     Producer,
     admit,
@@ -77,7 +77,7 @@ class _NewWatch:
     listener: NewListener
 
 
-class SqliteLog:
+class SqliteLog(Opened):
     """An EventLog in a file. Several processes of one machine may use the file at once."""
 
     def __init__(self, path: Path, *, durability: str = "os") -> None:
@@ -122,20 +122,6 @@ class SqliteLog:
         """Commit what was handed in, then close."""
         await self._writer.aclose()
         await self._reader.aclose()
-
-    async def __aenter__(self) -> Self:
-        """Open it."""
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        await self.aclose()
 
     # --- writing: everything below `do` runs in the writer thread -----------------------------
 

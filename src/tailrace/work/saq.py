@@ -25,6 +25,7 @@ from saq.job import Job as SaqJob
 from saq.job import Status
 from saq.queue.redis import RedisQueue
 
+from tailrace.clock import stopwatch
 from tailrace.errors import QueueUnavailable
 from tailrace.log.redis_address import Address, close
 from tailrace.work.base import PRIORITIES, Job, Priority
@@ -64,6 +65,7 @@ class SaqQueue:
         self._patience_s = max(round(patience_s), 1)
         self._queues: dict[tuple[str, Priority], RedisQueue] = {}
         self._taken: dict[str, SaqJob] = {}  # by our key
+        self._scheduled_at = 0.0
         self._script = self._redis.register_script(_TAKE)
 
     async def __aenter__(self) -> Self:
@@ -124,8 +126,10 @@ class SaqQueue:
         order = [(name, priority) for priority in PRIORITIES for name in queues]
         with _translated():
             while True:
-                for name, priority in order:  # SAQ's own lock makes that one a second of all
-                    await self._queue(name, priority).schedule()
+                if stopwatch() - self._scheduled_at >= BELL_S:
+                    self._scheduled_at = stopwatch()
+                    for name, priority in order:
+                        await self._queue(name, priority).schedule()
                 if job := await self._first(order):
                     return job
                 await self._redis.blpop([self._bell(name) for name in queues], timeout=BELL_S)

@@ -1,6 +1,5 @@
 """Servers that tests start: each on a free port of loopback, in a folder of its own."""
 
-import asyncio
 import contextlib
 import shutil
 import socket
@@ -9,9 +8,12 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import redis
+from anyio.abc import SocketStream
 
 from tests.conftest import needs
+from tests.proxies import joined, listening
 
 PASSWORD = "sesame-of-the-tests"
 
@@ -134,45 +136,29 @@ class Moving:
 
     def __init__(self, server: RedisServer) -> None:
         self._server = server
-        self._open: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._moved = anyio.Event()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """Lead there; gives the URL."""
-        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
-        try:
+        async with listening(self._lead) as port:
             yield self._server.url().replace(f":{self._server.port}", f":{port}")
-        finally:
-            listener.close()
-            self._cut()
-            await asyncio.gather(*self._tasks)
 
     def move(self, server: RedisServer) -> None:
         """Lead elsewhere from now on; who is connected is cut off."""
         self._server = server
-        self._cut()
+        self._moved.set()
+        self._moved = anyio.Event()
 
-    def _cut(self) -> None:
-        for writer in self._open:
-            writer.close()
-        self._open.clear()
+    async def _lead(self, asking: SocketStream) -> None:
+        moved = self._moved
+        there = await anyio.connect_tcp("127.0.0.1", self._server.port)
+        async with there, anyio.create_task_group() as tasks:
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.add(asyncio.create_task(self._join(reader, writer)))
+            async def until_moved() -> None:
+                await moved.wait()
+                tasks.cancel_scope.cancel()
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection("127.0.0.1", self._server.port)
-        self._open |= {writer, there[1]}
-        with contextlib.suppress(OSError):
-            await asyncio.gather(_pass(reader, there[1]), _pass(there[0], writer))
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
+            tasks.start_soon(until_moved)
+            await joined(asking, there)
+            tasks.cancel_scope.cancel()

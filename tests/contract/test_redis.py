@@ -147,9 +147,10 @@ async def test_scripts_that_the_server_forgot_are_sent_again(log: RedisLog, redi
     assert lines(await read_all(log, "X1", 1)) == [str(n) for n in range(20)]
 
 
-@pytest.mark.timeout(60)  # a thousand logs
-async def test_a_thousand_watches_need_three_connections(log: RedisLog, redis: Redis) -> None:
-    ids = [f"X{n}" for n in range(1000)]
+async def test_hundreds_of_watches_need_three_connections_at_most(
+    log: RedisLog, redis: Redis
+) -> None:
+    ids = [f"X{n}" for n in range(300)]
     async with anyio.create_task_group() as tasks:
         for id_ in ids:
             tasks.start_soon(begin, log, id_)
@@ -168,11 +169,12 @@ async def test_a_thousand_watches_need_three_connections(log: RedisLog, redis: R
         for watch in watches:
             await watch.until(turn + 2)
     # One read for the subscription, one for a message that came before it: the rest were told.
-    assert reads <= 2000
+    assert reads <= 2 * len(ids)
     clients = await in_thread(redis.server().cli, "client", "list")
-    assert sum("name=tailrace " in client for client in clients.splitlines()) == 3
+    # One is told, one writes; who reads while nobody writes takes the same.
+    assert sum("name=tailrace " in client for client in clients.splitlines()) in (2, 3)
     channels = await in_thread(redis.server().cli, "pubsub", "channels")
-    assert len(channels.splitlines()) == 1000
+    assert len(channels.splitlines()) == len(ids)
     for watch in watches:
         watch.stop()
     late = Losing(log, "X1", 6)

@@ -127,7 +127,7 @@ CHOICES: list[tuple[Choice, Callable[[Event], bool]]] = [
 async def test_a_resuming_filtering_watcher_sees_every_event_once(pair: Pair) -> None:
     got: dict[tuple[int, int], list[Event]] = {}
     async with (
-        Turns(pair.ports, cut_after=(300, 9000)) as proxy,
+        Turns(pair.ports, cut_after=(300, 9000)).open() as proxy,
         pair.client(pair.urls[0]) as direct,
         pair.client(proxy.url) as client,
     ):
@@ -156,7 +156,7 @@ async def test_a_resuming_filtering_watcher_sees_every_event_once(pair: Pair) ->
 
 async def test_many_executions_on_one_stream_resume_at_the_other_server(pair: Pair) -> None:
     async with (
-        Turns(pair.ports, cut_after=(2000, 12_000)) as proxy,
+        Turns(pair.ports, cut_after=(2000, 12_000)).open() as proxy,
         pair.client(pair.urls[1]) as direct,
         pair.client(proxy.url) as client,
     ):
@@ -301,7 +301,7 @@ async def test_watchers_of_a_killed_server_resume_at_the_other(
         # One in a process of its own, which no server's death ends, and one in the doomed server.
         given = json.dumps({"until": str(enough)})
         survives = shell.started_id(shell.start("run", "flows.py:wait", "--input", given))
-        async with Turns(ports) as proxy, Client(first) as direct, Client(second) as other:
+        async with Turns(ports).open() as proxy, Client(first) as direct, Client(second) as other:
             dies = await direct.start("talk", {"every_s": 60})
             watched = Watched(survives, 6)
             async with anyio.create_task_group() as tasks:

@@ -1,18 +1,20 @@
 """Both clients against a real server, and against one that cuts, lies and dies."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import httpx
 import pytest
+from anyio.abc import SocketStream
 
 from tailrace import Client, Event, SyncClient, Tailrace, errors, flow, node, task
 from tailrace.clock import SystemClock
 from tailrace.testing.contract import begin, ended, line
 from tests.http.conftest import Serve, Served
+from tests.proxies import head_of, joined, listening
 
 
 @node
@@ -50,7 +52,7 @@ class Impatient(SystemClock):
     """Reconnects at once."""
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
 
 @pytest.fixture
@@ -136,30 +138,16 @@ async def test_a_server_that_is_not_there_is_a_lost_connection() -> None:
             await client.get("X1")
 
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
-
-
 @asynccontextmanager
 async def cutting_proxy(url: str, after_bytes: Callable[[], int]) -> AsyncIterator[str]:
     """A TCP proxy that cuts each answer after so many bytes."""
-    upstream_url = httpx.URL(url)
+    upstream = httpx.URL(url)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(upstream_url.host, upstream_url.port)
-        try:
-            up_writer.write(await reader.readuntil(b"\r\n\r\n"))
-            left = after_bytes()
-            while left > 0 and (chunk := await up_reader.read(min(left, 1000))):
-                writer.write(chunk)
-                await writer.drain()
-                left -= len(chunk)
-        finally:
-            for closing in (writer, up_writer):
-                closing.close()
+    async def serve(asking: SocketStream) -> None:
+        async with await anyio.connect_tcp(upstream.host, upstream.port or 0) as answering:
+            await joined(asking, answering, after_bytes())
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(serve) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -206,17 +194,16 @@ async def test_a_restart_in_between_is_not_noticed(serve: Serve, served: Served)
 async def test_something_else_at_the_address_is_said(
     answer: bytes, error: type[errors.TailraceError]
 ) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
+    async def serve(asking: SocketStream) -> None:
+        await head_of(asking)
+        await asking.send(answer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with Client(url, attempts=2, clock=Impatient()) as client:
-            with pytest.raises(error):
-                await anext(client.follow("X1"))
+    async with (
+        listening(serve) as port,
+        Client(f"http://127.0.0.1:{port}", attempts=2, clock=Impatient()) as client,
+    ):
+        with pytest.raises(error):
+            await anext(client.follow("X1"))
 
 
 # --- the blocking twin --------------------------------------------------------------------------

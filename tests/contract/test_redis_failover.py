@@ -13,6 +13,8 @@ from tailrace.events import Event
 from tailrace.log.redis import RedisLog
 from tailrace.runtime import Runtime
 from tailrace.testing.contract import Learning, begin, ended, line, lines, read_all
+from tailrace.work.base import Job
+from tailrace.work.saq import SaqQueue
 from tests.contract.conftest import Losing, Redis
 from tests.servers import PASSWORD, Moving, RedisServer, Sentinel
 
@@ -104,7 +106,11 @@ async def test_sentinel_leads_to_the_new_primary(
     pair: tuple[RedisServer, RedisServer], sentinel: Sentinel
 ) -> None:
     primary, replica = pair
-    async with RedisLog(sentinel.url(), patience_s=40) as log:
+    async with (
+        RedisLog(sentinel.url(), patience_s=40) as log,
+        SaqQueue(sentinel.url(), patience_s=10) as queue,
+    ):
+        await queue.submit(Job(execution_id="before"))
         await begin(log)
         watch, learning = Losing(log, "X1", 1), Learning(log, "default", 0)
         for n in range(20):
@@ -122,6 +128,9 @@ async def test_sentinel_leads_to_the_new_primary(
         assert lines(await watch.until(41)) == there
         assert await learning.until(2) == ["X1", "X2"]
         assert not watch.lost.is_set()
+        await queue.submit(Job(execution_id="after"))
+        taken = [(await queue.take(["default"])).execution_id for _ in range(2)]
+        assert taken == ["before", "after"]
 
 
 async def test_a_sentinel_that_cannot_be_asked_is_named_without_a_password(

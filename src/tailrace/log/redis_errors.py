@@ -40,6 +40,10 @@ HINTS: dict[str, str] = {
     "WRONGPASS": "The server does not take this user and password.",
     "NOPERM": "The server's ACL must allow this user the store's keys, channels and scripts.",
 }
+_TRUST_HINT = (
+    "Name the authority that signed its certificate: rediss://…?ssl_ca_certs=FILE; the name or "
+    "address in the URL must be one in the certificate."
+)
 _AWAY_HINT = (
     "Is the server running, and reachable from here? Nothing that was acknowledged is lost."
 )
@@ -65,6 +69,8 @@ def translated(error: BaseException, where: str) -> StoreError:
         return StoreBusy(f"{where}: {text}")
     if word in _ANSWERS:
         return _ANSWERS[word](f"{where}: {text}", hint=HINTS.get(word))
+    if "CERTIFICATE_VERIFY_FAILED" in text:  # redis-py wraps it, with ssl's own text
+        return StoreUnavailable(f"{where}: {text}", hint=_TRUST_HINT)
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
         return StoreUnavailable(f"{where}: {text or 'no answer'}", hint=_AWAY_HINT)
     if isinstance(error, exceptions.RedisClusterException):

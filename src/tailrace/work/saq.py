@@ -59,9 +59,8 @@ class SaqQueue:
         # Sentinel, where it names one.
         address = Address(url)
         self._prefix = address.prefix
-        self._redis: Any = (
-            address.client()
-        )  # Any: redis-py types commands as sync and async at once
+        # Any: redis-py types its commands as sync and async at once.
+        self._redis: Any = address.client()
         self._patience_s = max(round(patience_s), 1)
         self._queues: dict[tuple[str, Priority], RedisQueue] = {}
         self._taken: dict[str, SaqJob] = {}  # by our key

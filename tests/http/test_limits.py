@@ -19,6 +19,7 @@ from tailrace import Settings, Tailrace, flow, node
 from tailrace.client import Client
 from tailrace.clock import rfc3339
 from tailrace.errors import StoreBusy, TooManyExecutions
+from tailrace.http import handover
 from tailrace.http.handover import HEAD_MAX_BYTES, HttpProtocol
 from tailrace.log.facts import MemoryFacts
 from tailrace.testing import FakeClock
@@ -363,6 +364,32 @@ async def test_a_head_that_does_not_end_is_cut(five: Served) -> None:
     headers = {"content-type": "application/json"}
     answer = await five.http.post(BASE, content=body, headers=headers)
     assert answer.json()["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b"HTTP/1.1 408 "),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ", b"HTTP/1.1 408 "),
+        (b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{" % BASE.encode(), b""),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET", b"HTTP/1.1 200 "),  # kept alive
+    ],
+)
+async def test_a_request_that_does_not_become_whole_is_cut(
+    five: Served, monkeypatch: pytest.MonkeyPatch, sent: bytes, answer: bytes
+) -> None:
+    monkeypatch.setattr(handover, "REQUEST_S", 0.02)
+    watching = await connect(five)
+    await watching.head()
+    host, port = five.url.removeprefix("http://").split(":")
+    slow = Raw(*await asyncio.open_connection(host, int(port)))
+    slow.writer.write(sent)
+    assert (await slow.reader.read()).startswith(answer)
+    slow.kill()
+    # Who has said what it wants is let live: it has waited longer than the other.
+    await five.tailrace.log.append("X1", [line("on")])
+    assert b'"on"' in await watching.reader.readuntil(b'"on"')
+    watching.kill()
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,15 @@ PANELS: tuple[Panel, ...] = (
         "s",
         _quantiles("tailrace_stream_seconds"),
     ),
+    (
+        "Work queue",
+        "short",
+        (
+            # Each worker tells of the same queue.
+            ('max by (queue) (tailrace_queue_jobs{job=~"$job"})', "{{queue}} waiting"),
+            (_rate("tailrace_jobs_total", "outcome"), "{{outcome}} a second"),
+        ),
+    ),
 )
 
 

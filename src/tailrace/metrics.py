@@ -146,11 +146,24 @@ REJECTS = Metric(
     ("code",),
 )
 
+QUEUED = Metric(
+    "tailrace_queue_jobs",
+    "gauge",
+    "Jobs that wait in a queue that this worker serves, when it last looked (each third of "
+    "`lease_s`).",
+    ("queue",),
+)
+JOBS = Metric(
+    "tailrace_jobs_total",
+    "counter",
+    "Jobs that this worker is through with: `done`, or given `back` to the queue.",
+    ("outcome",),
+)
 CATALOG = (
     *(BUILD, ACTIVE, CONNECTS, RESUMES, ENDS, STREAM_SECONDS, FIRST, LAG),
     *(DELIVERIES, DELIVERED, DELIVERED_BYTES, WATCHERS, BEHIND, HOT_BYTES),
     *(APPENDS, APPENDED, APPENDED_BYTES, COMMIT),
-    *(STARTED, ENDED, RUNNING, REMOVED, TRIMMED, REQUESTS, LIMITS, REJECTS),
+    *(STARTED, ENDED, RUNNING, REMOVED, TRIMMED, REQUESTS, LIMITS, REJECTS, QUEUED, JOBS),
 )
 
 
@@ -193,6 +206,10 @@ class Metrics(Protocol):
         """Count one."""
         ...
 
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """Note what a gauge shows now."""
+        ...
+
     def observe(self, metric: Metric, value: float, *labels: str, trace_id: str | None) -> None:
         """Note one value of a histogram."""
         ...
@@ -204,6 +221,9 @@ class NoMetrics:
     def count(self, metric: Metric, *labels: str) -> None:
         """Do nothing."""
 
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """Do nothing."""
+
     def observe(self, metric: Metric, value: float, *labels: str, trace_id: str | None) -> None:
         """Do nothing."""
 
@@ -212,12 +232,17 @@ class Tally:
     """Metrics in memory. Used from one thread."""
 
     def __init__(self) -> None:
-        self.counts: dict[Metric, Counter[tuple[str, ...]]] = {}
+        self.values: dict[Metric, dict[tuple[str, ...], float]] = {}
         self.histograms: dict[Metric, dict[tuple[str, ...], Histogram]] = {}
 
     def count(self, metric: Metric, *labels: str) -> None:
         """Count one."""
-        self.counts.setdefault(metric, Counter())[labels] += 1
+        of = self.values.setdefault(metric, {})
+        of[labels] = of.get(labels, 0) + 1
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """Note what a gauge shows now."""
+        self.values.setdefault(metric, {})[labels] = value
 
     def observe(self, metric: Metric, value: float, *labels: str, trace_id: str | None) -> None:
         """Note one value."""

@@ -87,6 +87,13 @@ class Settings(BaseModel):
         description="Where there are several: the first of them also listens on this port, the next "
         "on the one above, and so on, so that each can be asked for its `/metrics`; 0: none does.",
     )
+    worker_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="A port on which `tailrace worker` answers `/metrics`, `/healthz` and `/readyz`, "
+        "at the address `host`, to whoever reaches it; 0: none.",
+    )
     heartbeat_s: float = Field(
         default=15.0,
         gt=0,

@@ -11,7 +11,7 @@ from functools import partial
 
 import anyio
 
-from tailrace import events
+from tailrace import events, metrics
 from tailrace.agent import Agent
 from tailrace.dispatch import Spec
 from tailrace.endings import Ending
@@ -106,15 +106,19 @@ class Worker:
             try:
                 await self._queue.beat(tuple(self._taken.values()))
                 await self._queue.sweep()
+                for name in self._queues:
+                    waiting = await self._queue.waiting(name)
+                    self._runtime.metrics.set(metrics.QUEUED, waiting, name)
             except QueueUnavailable as error:
                 _logger.warning("%s", error)
 
     async def _handle(self, job: Job) -> None:
         # If this is cancelled: whoever takes it next finds what has become of it.
         settle: Callable[[Job], Awaitable[None]] = partial(self._queue.give_back, delay_s=0)
+        outcome = "back"
         try:
             await self._attempt(job)
-            settle = self._queue.done
+            settle, outcome = self._queue.done, "done"
         except (TooManyExecutions, FlowNotFound, StoreError) as error:
             _logger.warning("execution %s goes back: %s", job.execution_id, error)
             settle = partial(self._queue.give_back, delay_s=BACK_S)
@@ -129,6 +133,7 @@ class Worker:
                     await settle(job)
             self._taken.pop(job.key, None)  # a queue may bring it a second time meanwhile
             self._slots.release()
+            self._runtime.metrics.count(metrics.JOBS, outcome)
 
     # --- one attempt --------------------------------------------------------------------------
 

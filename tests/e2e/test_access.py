@@ -41,6 +41,7 @@ def test_a_server_for_this_machine_has_no_other_name(shell: Shell) -> None:
     assert (evil.status_code, evil.json()["code"]) == (421, "wrong_host")
 
 
+@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_a_key_from_the_terminal_to_curl(shell: Shell) -> None:
     viewer, operator = (
         make_key(shell, "--role", "viewer", "--name", "ann"),

@@ -124,6 +124,7 @@ def numbers(bodies: list[bytes]) -> list[int]:
     return [json.loads(body)["producer_seq"] for body in bodies]
 
 
+@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 @pytest.mark.timeout(180)  # the first use of a reporter compiles it, TypeScript after an install
 @pytest.mark.parametrize(
     ("name", "types", "faults"),

@@ -2,14 +2,15 @@
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import Shell, stream_url
-from tests.servers import PASSWORD, RedisServer
+from tests.e2e.conftest import Shell, stream_url, until
+from tests.servers import PASSWORD, RedisServer, free_port
 
 
 @pytest.fixture
@@ -100,3 +101,30 @@ def test_a_stream_goes_on_at_another_server(on_redis: Shell) -> None:
     assert said == ["line 1", "line 2", "line 3", "line 4"]
     assert ids == list(range(1, ids[-1] + 1))
     assert writer.wait() == 0
+
+
+def test_a_worker_says_how_it_is_on_a_port_of_its_own(on_redis: Shell) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    worker = on_redis.start("worker", "etl", "--worker-port", str(port), "--lease-s", "1")
+    assert worker.stderr is not None
+    told = [worker.stderr.readline() for _ in range(2)]
+    assert told[1] == f"tailrace worker: {url}/metrics\n"
+    _, server = on_redis.serve("etl", "--queue", "store")
+    with httpx.Client() as http:
+        started = http.post(
+            f"{server}/api/v1/workspaces/default/executions", json={"flow": "etl", "input": {}}
+        )
+        followed = http.get(stream_url(server, started.json()["execution_id"]))
+        assert "execution.completed" in followed.text
+        until(lambda: 'tailrace_jobs_total{outcome="done"} 1.0' in http.get(f"{url}/metrics").text)
+        until(lambda: 'queue_jobs{queue="default"} 0.0' in http.get(f"{url}/metrics").text)
+        for path in ("/healthz", "/readyz"):
+            assert http.get(url + path).status_code == 200
+        assert http.get(f"{url}/api/v1/workspaces/default/executions").status_code == 404
+    taken = on_redis.run("worker", "etl", "--worker-port", str(port))
+    assert taken.returncode == 1
+    assert "error[address_unavailable]" in taken.stderr
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert worker.stderr.read() == "tailrace worker: draining; once more to leave at once\n"

@@ -8,9 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from tailrace import Event, agent, errors, flow, log, node
+from tailrace import Event, agent, errors, flow, log, metrics, node
 from tailrace.lifecycle import fold
 from tailrace.log.memory import MemoryLog
+from tailrace.metrics import Tally
 from tailrace.runtime import Run, Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
@@ -130,6 +131,18 @@ async def test_what_waits_is_run_by_a_worker(house: House) -> None:
             assert await run == 3
         assert await house.queue.waiting("default") == 0
         assert await server.dispatch.spec(run.id) is None
+
+
+async def test_what_a_worker_did_is_counted(house: House) -> None:
+    async with house.process() as server, house.worker() as worker:
+        tally = worker._runtime.metrics = Tally()
+        run = await server.start("chain")
+        house.gate.set()
+        assert await run == 3
+        await server.start("chain", at=house.clock.now() + timedelta(hours=1))
+        await house.clock.advance(LEASE_S)
+        assert tally.values[metrics.JOBS] == {("done",): 1}
+        assert tally.values[metrics.QUEUED] == {("default",): 1}
 
 
 async def test_another_worker_goes_on_where_a_killed_one_was(house: House) -> None:

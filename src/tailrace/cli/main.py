@@ -451,6 +451,9 @@ def serve(
     "redact_keys",
     "redact_env",
     "log_format",
+    "host",
+    "worker_port",
+    "metrics",
 )
 def worker(targets: tuple[str, ...], settings: Settings) -> None:
     """Run what waits in the work queue, with the flows of the TARGETs.

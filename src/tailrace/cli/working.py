@@ -4,24 +4,40 @@ The law of this file: the first signal drains, the second hands everything over 
 with exit status 0, because nothing is lost by either.
 """
 
+import contextlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import anyio
+import uvicorn
 from anyio.abc import TaskGroup
 
 from tailrace import journal
 from tailrace.api import Tailrace
+from tailrace.cli.listening import address, listen
 from tailrace.cli.options import redactor
-from tailrace.cli.serving import tune_collector
+from tailrace.cli.serving import server_config, tune_collector
+from tailrace.http.upkeep import worker_app
 from tailrace.runtime import Startable
 from tailrace.settings import Settings, is_redis
 from tailrace.worker import Worker
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, which leaves the signals to the worker."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
 async def work(settings: Settings, flows: Sequence[Startable]) -> None:
-    """Work until a signal. Raises InvalidSetting, QueueUnavailable and StoreError."""
+    """Work until a signal.
+
+    Raises AddressUnavailable, InvalidSetting, QueueUnavailable and StoreError.
+    """
     if not settings.queue and is_redis(settings.store):
         settings = settings.model_copy(update={"queue": "store"})
     journal.configure(settings.log_format, access=False)
@@ -35,13 +51,29 @@ async def work(settings: Settings, flows: Sequence[Startable]) -> None:
             file=sys.stderr,
             flush=True,
         )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_listen, worker, tasks)
+        async with _answering(tailrace), anyio.create_task_group() as tasks:
+            tasks.start_soon(_heed, worker, tasks)
             await worker.run()
             tasks.cancel_scope.cancel()
 
 
-async def _listen(worker: Worker, tasks: TaskGroup) -> None:
+@contextlib.asynccontextmanager
+async def _answering(tailrace: Tailrace) -> AsyncIterator[None]:
+    """Answer on a port of its own, if it has one. Raises AddressUnavailable."""
+    settings = tailrace.settings
+    if not settings.worker_port:
+        yield
+        return
+    listener, own = listen(settings.model_copy(update={"port": settings.worker_port}))
+    server = _Server(server_config(worker_app(tailrace), own))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, [listener])
+        print(f"tailrace worker: {address(own)}/metrics", file=sys.stderr)
+        yield
+        server.should_exit = True
+
+
+async def _heed(worker: Worker, tasks: TaskGroup) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         told = False
         async for _ in signals:

@@ -66,7 +66,7 @@ class _Collected(Collector):
             metrics.REMOVED: retention.removed,
             metrics.TRIMMED: {(): retention.trimmed},
         }
-        return {**self._tally.counts, **told}
+        return {**self._tally.values, **told}
 
     def _histograms(self) -> dict[Metric, Mapping[tuple[str, ...], Histogram]]:
         lag = self._runtime.hub.lag

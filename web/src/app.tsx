@@ -3,21 +3,31 @@
 // The law of this file: a route's code is loaded when it is first shown. Where the server asks who
 // is there and does not know, every way leads to the login, and from it back.
 import type { Session } from "@tailrace/client";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { Suspense, useEffect, useState } from "react";
 import { Link, Route, Router, Switch, useLocation } from "wouter";
 import { problemFrom } from "./data/hub.ts";
 import type { Problem as What } from "./data/protocol.ts";
 import { BASE } from "./data/tab.ts";
 import { clientOf } from "./data/use.ts";
 import { firstOf, SessionContext, WorkspaceContext } from "./data/workspace.ts";
+import { late } from "./late.ts";
+import { preload } from "./panels/contract.ts";
 import { Header } from "./parts/header.tsx";
 import { Boundary } from "./parts/boundary.tsx";
 import { Empty, Refused } from "./parts/problem.tsx";
 import { useParam } from "./url.ts";
 
-const Executions = lazy(() => import("./routes/executions.tsx"));
-const Execution = lazy(() => import("./routes/execution.tsx"));
-const Login = lazy(() => import("./routes/login.tsx"));
+const Executions = late(() => import("./routes/executions.tsx"));
+const Execution = late(() => import("./routes/execution.tsx"));
+const Login = late(() => import("./routes/login.tsx"));
+
+/** Load what the first view is made of, while the server is asked who is there. */
+async function preloaded(location: string): Promise<void> {
+  const panel = new URLSearchParams(window.location.search).get("panel");
+  const one = location.startsWith("/executions/");
+  // What cannot be loaded, the boundary says where it is needed.
+  await Promise.allSettled(one ? [Execution.preload(), preload(panel)] : [Executions.preload()]);
+}
 
 export function App() {
   return (
@@ -37,9 +47,10 @@ function Known() {
 
   useEffect(() => {
     if (atLogin || session) return;
-    clientOf("default")
-      .session()
-      .then(setSession, (error: unknown) => setProblem(problemFrom(error)));
+    Promise.all([clientOf("default").session(), preloaded(location)]).then(
+      ([found]) => setSession(found),
+      (error: unknown) => setProblem(problemFrom(error)),
+    );
   }, [atLogin, session]);
 
   const signedIn = (now: Session | undefined) => {

@@ -3,8 +3,8 @@
 // The law of this file: a panel draws a position of a log, live or not, and changes nothing but the
 // selection and its own part of the URL. It never asks the server for what the store has.
 import type { ExecutionState } from "@tailrace/client";
-import { lazy, type ComponentType } from "react";
 import type { ExecutionStore } from "../data/execution.ts";
+import { late, type Late } from "../late.ts";
 
 /** What is looked at more closely: a node, or one event. */
 export interface Selection {
@@ -36,23 +36,29 @@ export interface PanelInfo {
   label: string;
   /** How much there is in it, to be said beside its name. */
   count: (store: ExecutionStore) => number;
-  Panel: ComponentType<PanelProps>;
+  Panel: Late<PanelProps>;
 }
 
 /** The panels, in the order of their tabs. Each is loaded when it is first shown. */
 export const PANELS: readonly PanelInfo[] = [
-  { id: "graph", label: "Graph", count: (store) => store.live.nodes.size, Panel: lazy(() => import("./graph.tsx")) },
-  { id: "waterfall", label: "Waterfall", count: () => 0, Panel: lazy(() => import("./waterfall.tsx")) },
-  { id: "logs", label: "Logs", count: (store) => store.lines.end, Panel: lazy(() => import("./logs.tsx")) },
-  { id: "text", label: "Output", count: () => 0, Panel: lazy(() => import("./text.tsx")) },
-  { id: "events", label: "Events", count: (store) => store.live.head, Panel: lazy(() => import("./events.tsx")) },
+  { id: "graph", label: "Graph", count: (store) => store.live.nodes.size, Panel: late(() => import("./graph.tsx")) },
+  { id: "waterfall", label: "Waterfall", count: () => 0, Panel: late(() => import("./waterfall.tsx")) },
+  { id: "logs", label: "Logs", count: (store) => store.lines.end, Panel: late(() => import("./logs.tsx")) },
+  { id: "text", label: "Output", count: () => 0, Panel: late(() => import("./text.tsx")) },
+  { id: "events", label: "Events", count: (store) => store.live.head, Panel: late(() => import("./events.tsx")) },
 ];
 
 /** Beside the tabs: what is selected, more closely. */
-export const Inspector = lazy(() => import("./inspector.tsx"));
+export const Inspector = late(() => import("./inspector.tsx"));
 
 /** Below everything: where in the log the page stands. */
-export const Scrubber = lazy(() => import("./scrubber.tsx"));
+export const Scrubber = late(() => import("./scrubber.tsx"));
+
+/** Load a panel, and what is around it, before they are drawn. */
+export function preload(panel: string | null): Promise<unknown> {
+  const { Panel } = PANELS.find(({ id }) => id === panel) ?? PANELS[0]!;
+  return Promise.all([Inspector.preload(), Scrubber.preload(), Panel.preload()]);
+}
 
 /** A form that starts an execution. */
 export interface StartProps {
@@ -61,4 +67,4 @@ export interface StartProps {
   onClose: () => void;
 }
 
-export const Start = lazy(() => import("./start.tsx"));
+export const Start = late(() => import("./start.tsx"));

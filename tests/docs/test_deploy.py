@@ -66,6 +66,13 @@ def test_compose_runs_commands_that_there_are() -> None:
             assert found["queue"] == "store"
 
 
+def test_compose_asks_each_where_it_answers() -> None:
+    for name, command in ours().items():
+        found = parsed(command)
+        port = found["port"] if " serve " in command else found["worker_port"]
+        assert f"http://127.0.0.1:{port}/readyz" in SERVICES[name]["healthcheck"]["test"][-1]
+
+
 def test_compose_mounts_files_that_there_are() -> None:
     for name, service in SERVICES.items():
         for mount in service.get("volumes", []):

@@ -33,9 +33,9 @@ from tailrace.errors import (
     TokenRevoked,
     Unauthenticated,
 )
-from tailrace.hub import Signal
 from tailrace.log.facts import Facts
 from tailrace.settings import Settings
+from tailrace.signals import Signal
 
 _logger = logging.getLogger("tailrace")
 PREFIX = "tlr_"

@@ -8,13 +8,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
 from tailrace import events
+from tailrace.batch import Batch
 from tailrace.compact import shown
 from tailrace.errors import ShuttingDown
 from tailrace.events import Event, Record
 from tailrace.filters import Choice, chosen
-from tailrace.hub import Batch, Hub, Position, Signal
+from tailrace.hub import Hub
 from tailrace.many import Many, ManyWatcher
+from tailrace.positions import Position
 from tailrace.seek import begin_of
+from tailrace.signals import Signal
 
 
 class _Events:

@@ -17,12 +17,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from tailrace.batch import Batch
 from tailrace.clock import rfc3339
 from tailrace.errors import ExecutionNotFound, InvalidPosition, InvalidRequest
 from tailrace.events import StreamGap
-from tailrace.hub import Batch, Hub, Note, Position, Signal, Watcher, barred
+from tailrace.hub import Hub
 from tailrace.log.base import Entry
+from tailrace.positions import Position
 from tailrace.seek import Begin
+from tailrace.signals import Signal, barred
+from tailrace.watcher import Note, Watcher
 
 AT_ONCE = 256
 REMOVED = "removed"  # the fact of a workspace: the largest number that retention has removed

@@ -26,11 +26,12 @@ from tailrace.compact import compact
 from tailrace.events import Draft, Record
 from tailrace.filters import Filter
 from tailrace.http.faces import EVENTS, writer
-from tailrace.hub import Hub, Position
+from tailrace.hub import Hub
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
 from tailrace.log.redis import RedisLog
 from tailrace.log.sqlite import SqliteLog
+from tailrace.positions import Position
 from tailrace.testing.contract import begin, ended, read_all
 from tests.contract.conftest import Redis
 

@@ -13,6 +13,7 @@ from anyio.abc import SocketStream
 from tailrace import Client, Event, SyncClient, Tailrace, errors, flow, node, task
 from tailrace.clock import SystemClock
 from tailrace.testing.contract import begin, ended, line
+from tailrace.watcher import Watcher
 from tests.http.conftest import Serve, Served
 from tests.proxies import head_of, joined, listening
 
@@ -175,6 +176,7 @@ async def test_a_restart_in_between_is_not_noticed(serve: Serve, served: Served)
             if event.id == 1:
                 for tail in served.tailrace.hub._tails.values():
                     for watcher in tail.watchers:
+                        assert isinstance(watcher, Watcher)
                         watcher.expires_at = 0
                         watcher.tick(1)
                 await served.tailrace.log.append("X1", [line(), ended()])

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from tailrace import Client, Result, Tailrace, agent, chunk, flow, node, sse, step, task
+from tailrace.batch import Batch
 from tailrace.compact import compact
 from tailrace.events import Draft, Record
 from tailrace.filters import Filter
 from tailrace.http.faces import TEXT, TEXT_PLAIN, writer
-from tailrace.hub import Batch
 from tailrace.redact import Redactor
 from tailrace.voice import Pieces
 from tests.http.conftest import BASE, Serve, Served, messages

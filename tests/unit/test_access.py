@@ -18,9 +18,9 @@ from tailrace.errors import (
     TokenInvalid,
     TokenRevoked,
 )
-from tailrace.hub import Signal
 from tailrace.log.memory import MemoryLog
 from tailrace.settings import Settings
+from tailrace.signals import Signal
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import EPOCH
 

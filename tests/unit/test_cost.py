@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from tailrace.batch import Batch
 from tailrace.events import Draft, Record
-from tailrace.hub import Batch, Hub, Position
+from tailrace.hub import Hub
 from tailrace.log import base
 from tailrace.log.base import Entry
 from tailrace.log.memory import MemoryLog
 from tailrace.metrics import LAG, Histogram
+from tailrace.positions import Position
 from tailrace.testing import FakeClock
 from tailrace.testing.contract import begin
 from tests.unit.test_direct import Socket, stream

@@ -14,10 +14,12 @@ from tailrace import Settings
 from tailrace.errors import StoreError
 from tailrace.http.direct import LAST_CHUNK, Direct
 from tailrace.http.faces import EVENTS, Words
-from tailrace.hub import HOT_BYTES, Hub, Position
+from tailrace.hub import Hub
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
+from tailrace.positions import Position
 from tailrace.runtime import Runtime
+from tailrace.tail import HOT_BYTES
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
 from tailrace.testing.contract import begin, ended, line

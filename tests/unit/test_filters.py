@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace import sse
+from tailrace.batch import Batch
 from tailrace.errors import InvalidRequest
 from tailrace.events import Draft, Record
 from tailrace.filters import Filter, parse
 from tailrace.http.faces import EVENTS, EVENTS_NDJSON, writer
-from tailrace.hub import Batch
 
 
 def record(seq: int, type_: str, node: str | None = None, level: str | None = None) -> Record:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.errors import InvalidPosition
-from tailrace.hub import Position, resolve
 from tailrace.log.base import Entry
+from tailrace.positions import Position, resolve
 
 
 @pytest.mark.parametrize(

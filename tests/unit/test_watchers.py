@@ -7,14 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tailrace.batch import Batch
 from tailrace.errors import ExecutionNotFound
 from tailrace.events import Record
-from tailrace.hub import Batch, Hub, Position, Signal, Watcher
+from tailrace.hub import Hub
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
+from tailrace.positions import Position
+from tailrace.signals import Signal
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
 from tailrace.testing.contract import begin, ended, line, seqs
+from tailrace.watcher import Watcher
 
 
 @pytest.fixture

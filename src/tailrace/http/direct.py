@@ -16,9 +16,12 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tailrace.batch import Batch, chunk
 from tailrace.http.faces import Words
 from tailrace.http.stalls import Stall, stall_of
-from tailrace.hub import Batch, Hub, Signal, Watcher, chunk
+from tailrace.hub import Hub
+from tailrace.signals import Signal
+from tailrace.watcher import Watcher
 
 EXTENSION = "tailrace.direct"  # in the ASGI scope: a call that hands the connection over
 LAST_CHUNK = b"0\r\n\r\n"

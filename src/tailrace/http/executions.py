@@ -17,8 +17,8 @@ from tailrace.agent import Agent
 from tailrace.errors import ExecutionNotFound, ShuttingDown
 from tailrace.flow.build import Flow
 from tailrace.http.observe import traceparent
-from tailrace.hub import Position, resolve
 from tailrace.log.base import Entry
+from tailrace.positions import Position, resolve
 from tailrace.runtime import Runtime
 from tailrace.version import __version__
 from tailrace.work.base import Priority

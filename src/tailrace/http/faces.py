@@ -11,12 +11,14 @@ from operator import attrgetter
 from pydantic_core import to_json
 
 from tailrace import events, sse
+from tailrace.batch import Batch, chunk
 from tailrace.clock import rfc3339
 from tailrace.compact import PIECE, shown
 from tailrace.events import TERMINAL, Record
 from tailrace.filters import LINE, Filter
-from tailrace.hub import Batch, Opening, Position, Signal, chunk
+from tailrace.positions import Opening, Position
 from tailrace.runtime import Runtime
+from tailrace.signals import Signal
 
 NDJSON, PLAIN = "application/x-ndjson", "text/plain"
 LOG_TYPES = (LINE, "log.sealed")

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tailrace import metrics
 from tailrace.errors import TailraceError
 from tailrace.http.problems import CODE
-from tailrace.hub import Opening
+from tailrace.positions import Opening
 from tailrace.runtime import Runtime
 
 NOTE = "tailrace.note"  # in the ASGI scope of a request for a stream

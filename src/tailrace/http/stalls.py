@@ -22,8 +22,8 @@ from typing import Any
 
 from starlette.types import Message, Scope, Send
 
-from tailrace.hub import Signal
 from tailrace.runtime import Runtime
+from tailrace.signals import Signal
 
 TRANSPORT = "tailrace.transport"  # in the scope's extensions: what the connection is written to
 

@@ -29,9 +29,11 @@ from tailrace.http.faces import Face, Words
 from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.places import take_place
 from tailrace.http.stalls import patient
-from tailrace.hub import Position, Signal, Timed, Watcher
 from tailrace.log.base import Entry
+from tailrace.positions import Position
 from tailrace.runtime import Runtime
+from tailrace.signals import Signal, Timed
+from tailrace.watcher import Watcher
 
 # Where the stream of each kind is; the path of another kind names it.
 KIND_PATHS = {

@@ -25,9 +25,9 @@ from tailrace.http.places import take_place
 from tailrace.http.problems import problem
 from tailrace.http.stalls import patient
 from tailrace.http.streams import noted, pump, stream_headers
-from tailrace.hub import Signal
 from tailrace.limits import no_place
 from tailrace.runtime import Run, Runtime
+from tailrace.signals import Signal
 
 COLLECT_MAX_ITEMS = 10_000
 COLLECT_MAX_BYTES = 8_388_608

@@ -20,9 +20,9 @@ from tailrace.http.observe import NOTE, StreamNote
 from tailrace.http.places import take_place
 from tailrace.http.stalls import patient
 from tailrace.http.streams import begin, gather, listen, stream_headers, write
-from tailrace.hub import Signal
 from tailrace.many import Many, ManyWatcher, Piece
 from tailrace.runtime import Runtime
+from tailrace.signals import Signal
 
 
 class WorkspaceEndpoint:

@@ -1,0 +1,45 @@
+"""What streams are told: there is something to read, silence was long, or they have to end.
+
+The law of this file: a signal carries nothing; who hears it looks for itself. Of those that end a
+stream, the one with the higher number counts.
+"""
+
+from enum import IntEnum
+from typing import Any, Protocol
+
+
+class Signal(IntEnum):
+    """Why a watcher's wait ended."""
+
+    DATA = 0  # there is something to read
+    IDLE = 1  # nothing for a heartbeat's time
+    EXPIRED = 2  # the stream has lived long enough
+    LOST = 3  # what it gave is not in the log any more
+    CLOSING = 4  # the server is shutting down
+    LAPSED = 5  # the time of the credential it was opened with is over
+    REVOKED = 6  # that credential is no longer good
+    GONE = 7  # the other side left
+
+    @property
+    def reason(self) -> str:
+        """Why a stream ends that this ends, in a word."""
+        return {"EXPIRED": "lifetime", "CLOSING": "shutdown"}.get(self.name, self.name.lower())
+
+
+def barred(final: Signal | None) -> Signal | None:
+    """Why a stream has to end at once, though there is more to read: nobody may read it."""
+    return final if final in (Signal.LAPSED, Signal.REVOKED) else None
+
+
+class Timed(Protocol):
+    """What the hub's ticker looks at: a watcher, or a stream of many."""
+
+    holder: Any
+
+    def tick(self, now: float) -> None:
+        """Look at the time."""
+        ...
+
+    def wake(self, signal: Signal) -> None:
+        """Hear a signal."""
+        ...

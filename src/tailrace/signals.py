@@ -22,8 +22,19 @@ class Signal(IntEnum):
 
     @property
     def reason(self) -> str:
-        """Why a stream ends that this ends, in a word."""
-        return {"EXPIRED": "lifetime", "CLOSING": "shutdown"}.get(self.name, self.name.lower())
+        """Why a stream ends that this ends, in a word. Raises KeyError for DATA and IDLE."""
+        return _REASONS[self]
+
+
+# What `stream.closing` says, and what is counted (docs/metrics.md): one word for both.
+_REASONS = {
+    Signal.EXPIRED: "lifetime",
+    Signal.LOST: "lost",
+    Signal.CLOSING: "shutdown",
+    Signal.LAPSED: "expired",
+    Signal.REVOKED: "revoked",
+    Signal.GONE: "gone",  # only counted: nobody is there to be told
+}
 
 
 def barred(final: Signal | None) -> Signal | None:

@@ -29,6 +29,7 @@ from tailrace.http.app import create_app
 from tailrace.http.handover import HttpProtocol
 from tailrace.jwts import REFETCH_S
 from tailrace.log.base import EventLog
+from tailrace.metrics import ENDS, Tally
 from tailrace.runtime import Runtime
 from tailrace.testing import FakeClock
 from tailrace.testing.contract import begin, line
@@ -361,6 +362,7 @@ async def test_a_stream_ends_with_its_credential(
         assert await closing(events) == "expired"
     assert told(await guarded.http.get(path, headers=ann)) == (401, "token_expired")
     await gone(guarded)
+    assert counted(guarded.tailrace) == {"expired"}
 
 
 async def test_a_flows_own_stream_ends_with_its_credential(
@@ -373,6 +375,12 @@ async def test_a_flows_own_stream_ends_with_its_credential(
         await take(events, "output.item")
         await clock.advance(61)
         assert await closing(events) == "expired"
+
+
+def counted(tailrace: Runtime) -> set[str]:
+    """Why streams have ended, as /metrics says it."""
+    assert isinstance(tailrace.metrics, Tally)
+    return {reason for _, _, reason in tailrace.metrics.values[ENDS]}
 
 
 async def gone(served: Served) -> None:
@@ -405,6 +413,7 @@ async def test_who_is_far_behind_gets_no_more_either(clock: FakeClock, path: str
         scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
         await tailrace.asgi()(scope | {"query_string": b""}, receive, send)
     assert b'"reason":"revoked"' in body
+    assert counted(tailrace) == {"revoked"}
     assert 1 <= body.count(b"event: log.line") <= 2
 
 

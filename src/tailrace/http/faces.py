@@ -22,14 +22,6 @@ from tailrace.signals import Signal
 
 NDJSON, PLAIN = "application/x-ndjson", "text/plain"
 LOG_TYPES = (LINE, "log.sealed")
-# Why a stream that did not come to its end was closed.
-_REASONS = {
-    Signal.EXPIRED: "lifetime",
-    Signal.LOST: "lost",
-    Signal.CLOSING: "shutdown",
-    Signal.LAPSED: "expired",
-    Signal.REVOKED: "revoked",
-}
 CUT = " … [the line was longer and was cut]"
 
 
@@ -190,9 +182,8 @@ class Words:
 
     def closing(self, signal: Signal) -> bytes:
         """The goodbye to a client that should resume."""
-        reason = _REASONS[signal]
         retry_ms = self.runtime.settings.retry_ms
-        return self.control(events.StreamClosing(reason=reason, retry_ms=retry_ms))
+        return self.control(events.StreamClosing(reason=signal.reason, retry_ms=retry_ms))
 
     def control(self, payload: events.Payload, execution_id: str | None = None) -> bytes:
         """A control event: without an id, so it never moves a client's position."""

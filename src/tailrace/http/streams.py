@@ -227,6 +227,7 @@ async def _deliver(
     frames = words.writer(chunked=False)
     while True:
         if (why := watcher.barred) is not None:
+            watcher.ending = why.reason
             return words.closing(why)
         batch = await watcher.read()
         behind = watcher.behind

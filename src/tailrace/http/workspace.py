@@ -100,6 +100,7 @@ class _Stream:
         """Replay and live, one loop, to the end: its own, or the connection's."""
         while True:
             if (why := self.watcher.barred) is not None:
+                self.watcher.ending = why.reason
                 return await write(self.send, self.words.closing(why), more=False)
             piece = await self.watcher.read()
             for execution_id, gap in self.watcher.gaps():

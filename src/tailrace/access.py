@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Any, Protocol
+from typing import Any
 
 from tailrace.auth import Identity, Right, Rights
 from tailrace.clock import Clock, rfc3339
@@ -35,7 +35,7 @@ from tailrace.errors import (
 )
 from tailrace.log.facts import Facts
 from tailrace.settings import Settings
-from tailrace.signals import Signal
+from tailrace.signals import Held, Signal
 
 _logger = logging.getLogger("tailrace")
 PREFIX = "tlr_"
@@ -66,16 +66,6 @@ def asks(settings: Settings, authorize: Authorize | None = None) -> bool:
     """Whether everybody has to say who they are: as the settings say, or if they name a way to."""
     configured = settings.jwt_keys is not None or authorize is not None
     return configured if settings.auth is None else settings.auth
-
-
-class Held(Protocol):
-    """A stream that was opened for somebody."""
-
-    holder: Any
-
-    def wake(self, signal: Signal) -> None:
-        """Hear a signal."""
-        ...
 
 
 class Access:

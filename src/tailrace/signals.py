@@ -42,15 +42,19 @@ def barred(final: Signal | None) -> Signal | None:
     return final if final in (Signal.LAPSED, Signal.REVOKED) else None
 
 
-class Timed(Protocol):
-    """What the hub's ticker looks at: a watcher, or a stream of many."""
+class Held(Protocol):
+    """A stream, and who it was opened for, where somebody asks."""
 
     holder: Any
 
-    def tick(self, now: float) -> None:
-        """Look at the time."""
-        ...
-
     def wake(self, signal: Signal) -> None:
         """Hear a signal."""
+        ...
+
+
+class Timed(Held, Protocol):
+    """What the hub's ticker looks at: a watcher, or a stream of many."""
+
+    def tick(self, now: float) -> None:
+        """Look at the time."""
         ...

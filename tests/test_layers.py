@@ -21,8 +21,12 @@ LAYERS: dict[str, set[str]] = {
     "auth": {"clock", "settings"},  # pure
     "events": set(),
     "sse": {"events"},
-    "signals": {"clock", "settings", "auth", "events", "sse"},  # pure
     "filters": {"sse"},
+    "redact_rules": {"errors", "clock", "settings", "auth", "events", "sse", "filters"},
+    "redact_literals": {"errors", "clock", "settings", "auth", "events", "sse", "filters"},
+    "redact_scanner": {"clock", "settings", "auth", "events", "sse", "filters"},
+    "redact_secrets": {"clock", "settings", "auth", "events", "sse", "filters"},
+    "redact_stream": {"errors", "clock", "settings", "auth", "events", "sse", "filters"},
     "redact": {"clock", "settings", "events", "sse", "filters"},  # pure: only errors
     "lines": {"events", "sse"},
     "patch": {"events", "sse"},
@@ -50,6 +54,7 @@ LAYERS: dict[str, set[str]] = {
     "log.redis": {"log.memory", "log.sqlite"},
     "compact": {"sse", "flow", "log.base", "log.memory", "log.sqlite"},
     "seek": {"log.memory", "log.sqlite", "flow"},
+    "signals": {"events", "sse", "flow", "log.base", "log.memory", "log.sqlite", "seek"},  # pure
     "positions": {"log.memory", "log.sqlite", "flow", "sse", "signals", "seek"},
     "batch": {"log.memory", "log.sqlite", "flow", "signals", "seek", "positions"},
     "tail": {"log.memory", "log.sqlite", "flow", "sse", "seek", "positions"},
@@ -117,10 +122,13 @@ LAYERS: dict[str, set[str]] = {
 }
 
 REDIS = {layer for layer in LAYERS if layer.startswith("log.redis")}
+REDACT = {layer for layer in LAYERS if layer.startswith("redact_")}
 HUB = {"signals", "positions", "batch", "tail", "watcher"}
 for layer, forbidden in LAYERS.items():
+    if "redact" in forbidden:
+        forbidden |= REDACT  # nor what it is made of
     if "hub" in forbidden:
-        forbidden |= HUB  # nor of what it is made
+        forbidden |= HUB  # likewise
     if "log.sqlite" in forbidden and layer not in REDIS:
         forbidden |= REDIS  # who may not know one store may not know the other
 

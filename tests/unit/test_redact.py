@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from tailrace.errors import InvalidSetting
-from tailrace.redact import CONTEXT, HOLD_MAX, KEYS, MARK, RULES, Redactor, Rule, TextStream
+from tailrace.redact import Redactor
+from tailrace.redact_rules import CONTEXT, HOLD_MAX, KEYS, MARK, RULES, Rule
+from tailrace.redact_stream import TextStream
 
 REDACTOR = Redactor()
 BODY = "Zm9vYmFyYmF6" * 5 + "+/a9"

@@ -17,7 +17,8 @@ import rich_click as click
 
 from tailrace.client import Client
 from tailrace.errors import InvalidSetting, TailraceError, UsageError
-from tailrace.redact import KEYS, Redactor
+from tailrace.redact import Redactor
+from tailrace.redact_rules import KEYS
 from tailrace.settings import Settings, environment_name, from_environment, load
 
 P = ParamSpec("P")

@@ -18,6 +18,7 @@ from tailrace.events import Draft, Record
 from tailrace.filters import Filter
 from tailrace.http.faces import TEXT, TEXT_PLAIN, writer
 from tailrace.redact import Redactor
+from tailrace.testing.contract import TS, begin, ended, started
 from tailrace.voice import Pieces
 from tests.http.conftest import BASE, Serve, Served, messages
 
@@ -331,6 +332,33 @@ def test_text_faces_say_only_text() -> None:
     assert writer(TEXT, wanted)(Batch(records)) == b"id: 3\ndata: ab\n\n"
     assert writer(TEXT_PLAIN, wanted)(Batch(records)) == b"ab"
     assert writer(TEXT, wanted)(Batch(records[:1])) == b"id: 1\n\n"
+
+
+async def test_a_text_says_where_it_begins_anew(served: Served) -> None:
+    """A worker died: the next attempt says it all again, after the word that it begins."""
+    log = served.tailrace.log
+    await begin(log)
+    for attempt in (1, 2):
+        said = [
+            Draft(type="llm.chunk", ts=TS, data={"text": text}, attempt=attempt)
+            for text in ("he", "y")
+        ]
+        await log.append("X1", [started(attempt), *said], attempt=attempt)
+    await log.append("X1", [ended()])
+    answer = await served.http.get(f"{kind_path('task', 'X1')}?format=text")
+    frames = [message for message in sse.Decoder().feed(answer.content) if message.id]
+    assert [(frame.event, frame.id) for frame in frames] == [
+        ("execution.started", "2"),
+        ("message", "4"),
+        ("execution.started", "5"),
+        ("message", "7"),
+        ("execution.completed", "8"),
+    ]
+    assert json.loads(frames[2].data)["attempt"] == 2
+    resumed = await served.http.get(
+        f"{kind_path('task', 'X1')}?format=text", headers={"last-event-id": "4"}
+    )
+    assert [m.event for m in sse.Decoder().feed(resumed.content)][1:3] == ["execution.started", "message"]
 
 
 async def test_a_result_is_the_output_and_the_text_stays_what_was_said(serve: Serve) -> None:

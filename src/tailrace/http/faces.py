@@ -6,6 +6,7 @@ The law of this file: pure; the same bytes whichever way they are delivered.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from operator import attrgetter
 
 from pydantic_core import to_json
@@ -14,7 +15,7 @@ from tailrace import events, sse
 from tailrace.batch import Batch, chunk
 from tailrace.clock import rfc3339
 from tailrace.compact import PIECE, shown
-from tailrace.events import TERMINAL, Record
+from tailrace.events import Record
 from tailrace.filters import LINE, Filter
 from tailrace.positions import Opening, Position
 from tailrace.runtime import Runtime
@@ -22,6 +23,7 @@ from tailrace.signals import Signal
 
 NDJSON, PLAIN = "application/x-ndjson", "text/plain"
 LOG_TYPES = (LINE, "log.sealed")
+ANEW = ("execution.started", "node.retrying")  # after which a text may come from its beginning
 CUT = " … [the line was longer and was cut]"
 
 
@@ -45,11 +47,13 @@ class Face:
 
 
 def _text_frames(records: Sequence[Record]) -> bytes:
-    """Pieces of text as unnamed messages, neighbours in one; the end as what it is."""
-    ends = [record for record in records if record.type in TERMINAL]
-    pieces = [record for record in records if record.type == PIECE]
-    frames = sse.encode(_text(pieces), id=str(pieces[-1].seq)) if pieces else b""
-    return frames + Batch(ends).sse
+    """Pieces of text as unnamed messages, neighbours in one; what else there is as what it is."""
+    frames = []
+    for is_text, run in groupby(records, key=lambda record: record.type == PIECE):
+        some = list(run)
+        last = str(some[-1].seq)
+        frames.append(sse.encode(_text(some), id=last) if is_text else Batch(some).sse)
+    return b"".join(frames)
 
 
 def _text(records: Sequence[Record]) -> str:
@@ -99,7 +103,7 @@ EVENTS_NDJSON = Face(
 )
 # Text and lines as messages without a name: a reader that joins them has exactly the text. What
 # else a stream says has a name, so EventSource hands it to nobody who did not ask for it.
-TEXT = replace(EVENTS, frames=_text_frames, types=(PIECE,), whole=None, chunk=None)
+TEXT = replace(EVENTS, frames=_text_frames, types=(PIECE, *ANEW), whole=None, chunk=None)
 LINES = replace(EVENTS, frames=_line_frames, types=LOG_TYPES, whole=None, chunk=None)
 # Bare bytes: there is no room to say anything else, nor to fill silence.
 TEXT_PLAIN = Face(

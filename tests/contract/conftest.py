@@ -10,7 +10,7 @@ import pytest
 from anyio.to_thread import run_sync as in_thread
 
 from tailrace.log.redis import RedisLog
-from tailrace.testing.contract import Listening
+from tailrace.testing.contract.tools import Listening
 from tests.servers import RedisServer
 
 

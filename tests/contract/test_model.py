@@ -14,7 +14,7 @@ from tailrace.log.base import EventLog, Producer
 from tailrace.log.memory import MemoryLog
 from tailrace.log.redis import RedisLog
 from tailrace.log.sqlite import SqliteLog
-from tailrace.testing.contract import Listening, begin, ended, line, lines, read_all, seqs
+from tailrace.testing.contract.tools import Listening, begin, ended, line, lines, read_all, seqs
 from tests.contract.conftest import Redis
 
 APPEND = st.tuples(st.just("append"), st.lists(st.text(max_size=5), min_size=1, max_size=4))

@@ -18,7 +18,7 @@ from tailrace.metrics import LogMeter
 from tailrace.retention import Retention, Rule
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
-from tailrace.testing.contract import (
+from tailrace.testing.contract.tools import (
     TS,
     Learning,
     begin,

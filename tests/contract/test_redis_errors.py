@@ -27,7 +27,7 @@ from tailrace.log.redis_link import Assurance, Link
 from tailrace.retention import Retention
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
-from tailrace.testing.contract import (
+from tailrace.testing.contract.tools import (
     begin,
     ended,
     line,

@@ -12,7 +12,7 @@ from tailrace.errors import InvalidSetting, StoreUnavailable
 from tailrace.events import Event
 from tailrace.log.redis import RedisLog
 from tailrace.runtime import Runtime
-from tailrace.testing.contract import Learning, begin, ended, line, lines, read_all
+from tailrace.testing.contract.tools import Learning, begin, ended, line, lines, read_all
 from tailrace.work.base import Job
 from tailrace.work.saq import SaqQueue
 from tests.contract.conftest import Losing, Redis

@@ -21,7 +21,7 @@ from tailrace.log.redis_link import Command
 from tailrace.log.redis_scripts import PLACE, PUT_S, REMOVE
 from tailrace.log.redis_writer import batch
 from tailrace.runtime import Runtime
-from tailrace.testing.contract import (
+from tailrace.testing.contract.tools import (
     TS,
     begin,
     ended,

@@ -9,7 +9,7 @@ import pytest
 
 from tailrace.errors import StoreUnavailable
 from tailrace.log.redis import RedisLog
-from tailrace.testing.contract import begin, line, lines
+from tailrace.testing.contract.tools import begin, line, lines
 from tailrace.work.base import Job
 from tailrace.work.saq import SaqQueue
 from tests.conftest import needs

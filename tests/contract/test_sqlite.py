@@ -24,7 +24,7 @@ from tailrace.errors import (
 )
 from tailrace.log import sqlite_file
 from tailrace.log.sqlite import SqliteLog
-from tailrace.testing.contract import Learning, Listening, begin, ended, line, lines, started
+from tailrace.testing.contract.tools import Learning, Listening, begin, ended, line, lines, started
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
 from tailrace.log.redis import RedisLog
 from tailrace.log.sqlite import SqliteLog
+from tailrace.testing import contract
 from tailrace.testing.contract import CHECKS, Bench, Check
 from tests.contract.conftest import Redis
 
@@ -106,3 +107,10 @@ async def bench(
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_contract(check: Check, bench: Bench) -> None:
     await check(bench)
+
+
+def test_every_topic_is_in_the_contract() -> None:
+    """A file of checks that the package does not import would be promised, and run by nobody."""
+    files = {path.stem for path in Path(str(contract.__file__)).parent.glob("*.py")}
+    topics = {check.__module__.rpartition(".")[2] for check in CHECKS}
+    assert topics == files - {"__init__", "bench", "tools"}

@@ -32,7 +32,7 @@ from tailrace.log.memory import MemoryLog
 from tailrace.log.redis import RedisLog
 from tailrace.log.sqlite import SqliteLog
 from tailrace.positions import Position
-from tailrace.testing.contract import begin, ended, read_all
+from tailrace.testing.contract.tools import begin, ended, read_all
 from tests.contract.conftest import Redis
 
 TS = "2026-01-01T00:00:00.000000Z"

@@ -32,7 +32,7 @@ from tailrace.log.base import EventLog
 from tailrace.metrics import ENDS, Tally
 from tailrace.runtime import Runtime
 from tailrace.testing import FakeClock
-from tailrace.testing.contract import begin, line
+from tailrace.testing.contract.tools import begin, line
 from tests.http.conftest import Serve, Served, messages, serving
 
 EXECUTION = "/api/v1/workspaces/{workspace}/executions/{execution_id}"

@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 
 from tailrace import Client, Event, SyncClient, Tailrace, errors, flow, node, task
 from tailrace.clock import SystemClock
-from tailrace.testing.contract import begin, ended, line
+from tailrace.testing.contract.tools import begin, ended, line
 from tailrace.watcher import Watcher
 from tests.http.conftest import Serve, Served
 from tests.proxies import head_of, joined, listening

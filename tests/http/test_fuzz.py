@@ -22,7 +22,7 @@ from tailrace import Settings, Tailrace, flow, node, task
 from tailrace.events import TERMINAL
 from tailrace.http import probe
 from tailrace.testing.clock import settle
-from tailrace.testing.contract import begin, ended, line
+from tailrace.testing.contract.tools import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served
 from tests.http.fuzz import Fuzzer, Request
 

@@ -24,7 +24,7 @@ from tailrace.http.handover import HEAD_MAX_BYTES, HttpProtocol
 from tailrace.log.facts import MemoryFacts
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
-from tailrace.testing.contract import begin, ended, line
+from tailrace.testing.contract.tools import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served, messages
 
 STREAM = f"{BASE}/X1/stream"

@@ -13,7 +13,7 @@ import pytest
 
 from tailrace import LogBroker, sse
 from tailrace.events import Draft
-from tailrace.testing.contract import begin, ended
+from tailrace.testing.contract.tools import begin, ended
 from tests.http.conftest import BASE, Serve, Served
 
 LOGS = f"{BASE}/X1/logs"

@@ -16,7 +16,7 @@ from tailrace import Client, Settings, Tailrace, sse
 from tailrace.events import Draft
 from tailrace.http.handover import HttpProtocol
 from tailrace.log.base import EventLog
-from tailrace.testing.contract import begin, ended, line
+from tailrace.testing.contract.tools import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served, messages, serving
 
 TS = "2026-11-21T00:00:00.000000Z"

@@ -18,7 +18,7 @@ from tailrace.events import Draft, Record
 from tailrace.filters import Filter
 from tailrace.http.faces import TEXT, TEXT_PLAIN, writer
 from tailrace.redact import Redactor
-from tailrace.testing.contract import TS, begin, ended, started
+from tailrace.testing.contract.tools import TS, begin, ended, started
 from tailrace.voice import Pieces
 from tests.http.conftest import BASE, Serve, Served, messages
 

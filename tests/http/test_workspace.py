@@ -16,7 +16,7 @@ from tailrace.errors import InvalidPosition
 from tailrace.events import Draft
 from tailrace.log.base import EventLog
 from tailrace.many import Many
-from tailrace.testing.contract import begin, ended, line
+from tailrace.testing.contract.tools import begin, ended, line
 from tests.http.conftest import Serve, Served
 
 STREAM = "/api/v1/workspaces/default/stream"

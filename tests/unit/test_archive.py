@@ -24,7 +24,7 @@ from tailrace.log.sqlite import SqliteLog
 from tailrace.redact import Redactor
 from tailrace.runtime import Runtime
 from tailrace.testing import FakeClock
-from tailrace.testing.contract import TS, ended, line, queued, read_all
+from tailrace.testing.contract.tools import TS, ended, line, queued, read_all
 
 LIMITS = settings(max_examples=40, deadline=None)
 VALUES = st.recursive(

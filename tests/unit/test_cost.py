@@ -21,7 +21,7 @@ from tailrace.log.memory import MemoryLog
 from tailrace.metrics import LAG, Histogram
 from tailrace.positions import Position
 from tailrace.testing import FakeClock
-from tailrace.testing.contract import begin
+from tailrace.testing.contract.tools import begin
 from tests.unit.test_direct import Socket, stream
 
 

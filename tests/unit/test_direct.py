@@ -22,7 +22,7 @@ from tailrace.runtime import Runtime
 from tailrace.tail import HOT_BYTES
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
-from tailrace.testing.contract import begin, ended, line
+from tailrace.testing.contract.tools import begin, ended, line
 
 
 class Socket(asyncio.Transport):

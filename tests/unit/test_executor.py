@@ -19,7 +19,7 @@ from tailrace.runtime import Run, Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock, FaultyLog
 from tailrace.testing.clock import settle
-from tailrace.testing.contract import ended
+from tailrace.testing.contract.tools import ended
 
 MEMORY = Settings(store="memory:")
 

@@ -23,7 +23,7 @@ from tailrace.log.memory import MemoryLog
 from tailrace.runtime import Runtime
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
-from tailrace.testing.contract import begin, line
+from tailrace.testing.contract.tools import begin, line
 
 Make = Callable[..., Limits]
 

@@ -13,7 +13,7 @@ from tailrace.errors import (
 from tailrace.events import Draft, Record
 from tailrace.log import base
 from tailrace.log.base import Entry, Producer, admit, advance, check_batch, clip, encode, place
-from tailrace.testing.contract import ended, line, queued
+from tailrace.testing.contract.tools import ended, line, queued
 
 
 def entry(*, sealed: bool = False) -> Entry:

@@ -12,7 +12,7 @@ from tailrace.runtime import Runtime, open_log
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
-from tailrace.testing.contract import begin, line
+from tailrace.testing.contract.tools import begin, line
 
 MEMORY = Settings(store="memory:")
 

@@ -17,7 +17,7 @@ from tailrace.positions import Position
 from tailrace.signals import Signal
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
-from tailrace.testing.contract import begin, ended, line, seqs
+from tailrace.testing.contract.tools import begin, ended, line, seqs
 from tailrace.watcher import Watcher
 
 

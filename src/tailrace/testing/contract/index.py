@@ -7,7 +7,7 @@ from typing import Any
 
 from tailrace.events import Draft
 from tailrace.testing.contract.bench import Bench, check
-from tailrace.testing.contract.tools import TS, begin, ended, line, read_all
+from tailrace.testing.contract.tools import TS, at, begin, ended, line, read_all
 
 
 @check
@@ -98,7 +98,7 @@ async def the_ended_are_listed_by_kind_oldest_end_first(bench: Bench) -> None:
     for name, second in (("X1", 3), ("X2", 1), ("X3", 2)):
         await begin(log, name, workspace=name)
         end = ended()
-        end.ts = f"2026-01-01T00:00:0{second}.000000Z"
+        end.ts = at(second)
         await log.append(name, [end])
     await begin(log, "running")
     await begin(log, "brief", ephemeral=True)
@@ -134,16 +134,15 @@ async def the_large_that_run_are_listed(bench: Bench) -> None:
 async def a_lease_that_is_not_extended_expires(bench: Bench) -> None:
     """Beats extend it; an ended execution and one without a lease never expire."""
     log = await bench.log()
-    times = [TS.replace("00:00:00", f"00:00:{second:02}") for second in range(10)]
     for execution_id in ("X1", "X2", "X3"):
-        await begin(log, execution_id, lease_until=times[3])
+        await begin(log, execution_id, lease_until=at(3))
     await begin(log, "X4")
-    await log.beat(["X2", "X4"], times[6])
+    await log.beat(["X2", "X4"], at(6))
     await log.append("X3", [ended()])
-    assert list(await log.expired(times[3])) == []
-    assert list(await log.expired(times[4])) == [("X1", times[3])]
+    assert list(await log.expired(at(3))) == []
+    assert list(await log.expired(at(4))) == [("X1", at(3))]
     await log.append("X1", [ended()])
-    assert list(await log.expired(times[9])) == [("X2", times[6])]
+    assert list(await log.expired(at(9))) == [("X2", at(6))]
     # Who waited with patience was taken by a worker, which is soon missed.
-    await log.beat(["X2"], times[4])
-    assert list(await log.expired(times[5])) == [("X2", times[4])]
+    await log.beat(["X2"], at(4))
+    assert list(await log.expired(at(5))) == [("X2", at(4))]

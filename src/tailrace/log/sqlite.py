@@ -21,12 +21,10 @@ from typing import Any
 
 from tailrace.clock import stopwatch
 from tailrace.errors import (
-    ConflictError,
     ExecutionExists,
     ExecutionNotFound,
     ExecutionRunning,
     PayloadNotFound,
-    UsageError,
 )
 from tailrace.events import Draft, Record
 from tailrace.log.base import (
@@ -338,7 +336,7 @@ class SqliteLog(Opened):
                     connection.execute("BEGIN IMMEDIATE")
                 self._see_others(connection)
                 for job in jobs:
-                    _run(job, connection)
+                    job.run(connection)
                 if jobs:
                     self._flush(connection)
                     if self._created:
@@ -373,7 +371,7 @@ class SqliteLog(Opened):
 
     async def entry(self, execution_id: str) -> Entry:
         """Look a log up."""
-        return await self._reader.do(lambda connection: _find(connection, execution_id))
+        return await self._reader.do(_find, execution_id)
 
     async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
         """Read events after a position: one index seek."""
@@ -478,7 +476,7 @@ class SqliteLog(Opened):
         for job in jobs:
             try:
                 with translated(self.path):
-                    _run(job, connection)
+                    job.run(connection)
             except Exception as error:  # noqa: BLE001 - a dead thread would hang every caller
                 job.error = error
 
@@ -493,7 +491,7 @@ class SqliteLog(Opened):
         self._note_position(execution_id)
         # What was appended before this moment is read at once; the job also ends a wait of the
         # writer, which polls only while somebody watches.
-        self._writer.submit(lambda connection: self._catch_up(connection, {execution_id: after}))
+        self._writer.submit(self._catch_up, {execution_id: after})
 
         def stop() -> None:
             watches = self._watches.get(execution_id, [])
@@ -593,14 +591,6 @@ class SqliteLog(Opened):
                     watch.position = records[-1].seq
                     watch.listener(new)
             self._note_position(execution_id)
-
-
-def _run(job: Job, connection: sqlite3.Connection) -> None:
-    """Run one job; a refusal is its own answer, anything else is the whole group's."""
-    try:
-        job.result = job.run(connection)
-    except (UsageError, ConflictError) as error:
-        job.error = error
 
 
 def _find(connection: sqlite3.Connection, execution_id: str) -> Entry:

@@ -43,7 +43,7 @@ class SqliteFacts:
 
     async def get(self, kind: str, key: str, *, now: str) -> str | None:
         """Return a value."""
-        return await self._reader.do(lambda connection: _get(connection, kind, key, now))
+        return await self._reader.do(_get, kind, key, now)
 
     async def take(self, kind: str, key: str, *, now: str) -> str | None:
         """Return a value and remove it."""

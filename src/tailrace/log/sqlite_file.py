@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from tailrace.clock import stopwatch
 from tailrace.errors import (
+    ConflictError,
     StoreBusy,
     StoreClosed,
     StoreCorrupt,
@@ -25,10 +26,12 @@ from tailrace.errors import (
     StoreReadOnly,
     StoreTooNew,
     StoreUnavailable,
+    UsageError,
 )
 from tailrace.events import TERMINAL
 
 T = TypeVar("T")
+A = TypeVarTuple("A")
 
 SCHEMA_VERSION = 4
 # What makes an older file's tables as they are now; tables that are missing are created after it.
@@ -145,14 +148,21 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
 class Job:
     """Work for a thread, and the future that its caller awaits."""
 
-    __slots__ = ("_future", "at", "error", "result", "run")
+    __slots__ = ("_arguments", "_future", "_run", "at", "error", "result")
 
-    def __init__(self, run: Callable[[sqlite3.Connection], Any]) -> None:
-        self.run = run
+    def __init__(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._run, self._arguments = run, arguments
         self.at = stopwatch()
         self.result: Any = None
         self.error: BaseException | None = None
         self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do it; a refusal is its own answer, anything else is the whole group's."""
+        try:
+            self.result = self._run(connection, *self._arguments)
+        except (UsageError, ConflictError) as error:
+            self.error = error
 
     def settle(self) -> None:
         """Give the caller its answer; a caller that was cancelled is gone, and that is fine."""
@@ -211,19 +221,19 @@ class Worker:
             self._queue.put(None)
             await asyncio.shield(self._ended)
 
-    async def do(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    async def do(self, run: Callable[[sqlite3.Connection, *A], T], *arguments: *A) -> T:
         """Hand a job in and wait for its result; cancelling the wait does not recall the job."""
-        result: T = await self.submit(run).done()
+        result: T = await self.submit(run, *arguments).done()
         return result
 
-    def submit(self, run: Callable[[sqlite3.Connection], Any]) -> Job:
+    def submit(self, run: Callable[[sqlite3.Connection, *A], Any], *arguments: *A) -> Job:
         """Hand a job in without waiting. Raises StoreClosed or StoreBusy."""
         if self._closed:
             raise StoreClosed
         if self._pending >= QUEUE_MAX_JOBS:
             raise StoreBusy(f"{QUEUE_MAX_JOBS} operations wait for the store")
         self._pending += 1
-        job = Job(run)
+        job = Job(run, arguments)
         self._queue.put(job)
         return job
 

@@ -38,6 +38,9 @@ LAYERS: dict[str, set[str]] = {
     "log.memory": {"flow", "sse"},
     "log.sqlite_file": {"log.memory", "log.base"},
     "log.sqlite_facts": {"log.memory", "log.base"},
+    "log.sqlite_rows": {"log.memory", "log.sqlite_file", "log.sqlite_facts"},
+    "log.sqlite_watch": {"log.memory", "log.sqlite_file", "log.sqlite_facts"},
+    "log.sqlite_writer": {"log.memory", "log.sqlite_facts"},
     "log.sqlite": {"log.memory"},  # stores never import each other
     "log.redis_scripts": {"log.memory", "log.sqlite", "log.base"},
     "log.redis_errors": {"log.memory", "log.sqlite", "log.base"},
@@ -113,7 +116,6 @@ LAYERS: dict[str, set[str]] = {
             "log.base",
             "log.memory",
             "log.sqlite",
-            "log.sqlite_file",
         ),
     },
     "cli": {"log.memory", "log.sqlite", "hub"},
@@ -122,6 +124,7 @@ LAYERS: dict[str, set[str]] = {
 }
 
 REDIS = {layer for layer in LAYERS if layer.startswith("log.redis")}
+SQLITE = {layer for layer in LAYERS if layer.startswith("log.sqlite")}
 REDACT = {layer for layer in LAYERS if layer.startswith("redact_")}
 HUB = {"signals", "positions", "batch", "tail", "watcher"}
 for layer, forbidden in LAYERS.items():
@@ -129,8 +132,10 @@ for layer, forbidden in LAYERS.items():
         forbidden |= REDACT  # nor what it is made of
     if "hub" in forbidden:
         forbidden |= HUB  # likewise
-    if "log.sqlite" in forbidden and layer not in REDIS:
-        forbidden |= REDIS  # who may not know one store may not know the other
+    if "log.sqlite" in forbidden:
+        forbidden |= SQLITE  # likewise
+        if layer not in REDIS:
+            forbidden |= REDIS  # who may not know one store may not know the other
 
 
 def layer_of(module: str) -> str:

@@ -68,6 +68,8 @@ class Writer(Worker):
     ) -> Appended:
         """Make a log with its first events."""
         made = self._make(connection, entry, lease_until)
+        if made.sealed:  # its row is not, yet
+            self._changed[made.execution_id] = made
         self._add(connection, made, drafts, records, made.bytes)
         appended = Appended(1, entry.head)
         rows.note_batch(connection, made, producer, appended)

@@ -6,8 +6,9 @@ The law of this file: what the index says of a log follows from that log's event
 from typing import Any
 
 from tailrace.events import Draft
+from tailrace.log.base import Kept, Opening
 from tailrace.testing.contract.bench import Bench, check
-from tailrace.testing.contract.tools import TS, at, begin, ended, line, read_all
+from tailrace.testing.contract.tools import TS, at, begin, ended, line, queued, read_all
 
 
 @check
@@ -116,6 +117,21 @@ async def the_ended_are_listed_by_kind_oldest_end_first(bench: Bench) -> None:
     sizes = [(await log.entry(name)).size for name in ("X1", "X2", "X3")]
     assert (kept.count, kept.bytes) == (3, sum(sizes))
     assert (await log.entry("brief")).ephemeral
+
+
+@check
+async def a_log_that_is_made_with_its_end_is_listed_as_ended(bench: Bench) -> None:
+    """Whoever reports a short execution from elsewhere may do it in one batch."""
+    log, other = await bench.log(), await bench.other()
+    opening = Opening(execution_id="X1", kind="task", flow="f", lease_until=TS)
+    await log.create(opening, [queued(), ended()])
+    for handle in (log, other):
+        entry = await handle.entry("X1")
+        assert entry.sealed
+        assert await handle.unfinished("default") == []
+        assert list(await handle.expired(at(1))) == []
+        assert await handle.ended("task", ephemeral=False, limit=9) == [entry]
+        assert await handle.kept("task", ephemeral=False) == Kept(1, entry.size)
 
 
 @check

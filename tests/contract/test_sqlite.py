@@ -205,6 +205,25 @@ async def test_too_many_waiting_operations_are_refused(
     assert sum(isinstance(outcome, StoreBusy) for outcome in outcomes) == 5
 
 
+async def test_a_watch_that_is_refused_is_none(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(log)
+    given: list[object] = []
+    with monkeypatch.context() as busy:
+        busy.setattr(sqlite_file, "QUEUE_MAX_JOBS", 0)
+        with pytest.raises(StoreBusy):
+            log.watch("X1", 1, given.append)
+        with pytest.raises(StoreBusy):
+            log.watch_new("default", 0, given.append)
+    taken, learning = Listening(log, "X1", 1), Learning(log, "default", 0)
+    await log.append("X1", [line()])
+    await begin(log, "X2")
+    await taken.until(2)
+    await learning.until(2)
+    assert given == []
+
+
 async def test_appends_that_wait_share_a_commit(log: SqliteLog) -> None:
     await begin(log)
     commits = 0

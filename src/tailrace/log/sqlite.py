@@ -12,9 +12,11 @@ How it works:
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from tailrace.errors import StoreError
 from tailrace.events import Draft, Record
 from tailrace.log import sqlite_rows as rows
 from tailrace.log.base import (
@@ -220,15 +222,27 @@ class SqliteLog(Opened):
         stop = self._watches.watch(execution_id, after, listener, lost)
         # What was appended before this moment is read at once; the job also ends a wait of the
         # writer, which polls only while somebody watches.
-        self._writer.submit(self._writer.catch_up, {execution_id: after})
+        with _undone_by(stop):
+            self._writer.submit(self._writer.catch_up, {execution_id: after})
         return stop
 
     def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:
         """Call `listener` with every log created after number `after`."""
         stop = self._watches.watch_new(workspace, after, listener)
-        self._writer.submit(self._writer.catch_up_new)
+        with _undone_by(stop):
+            self._writer.submit(self._writer.catch_up_new)
         return stop
 
     def _fed(self, since: float) -> None:
         """Note when what watches are given now was handed in."""
         self.fed_at = since
+
+
+@contextmanager
+def _undone_by(stop: Callable[[], None]) -> Iterator[None]:
+    """Stop a watch whose first look the writer refuses: who asked for it has no other way to."""
+    try:
+        yield
+    except StoreError:
+        stop()
+        raise

@@ -358,7 +358,10 @@ async def test_a_text_says_where_it_begins_anew(served: Served) -> None:
     resumed = await served.http.get(
         f"{kind_path('task', 'X1')}?format=text", headers={"last-event-id": "4"}
     )
-    assert [m.event for m in sse.Decoder().feed(resumed.content)][1:3] == ["execution.started", "message"]
+    assert [m.event for m in sse.Decoder().feed(resumed.content)][1:3] == [
+        "execution.started",
+        "message",
+    ]
 
 
 async def test_a_result_is_the_output_and_the_text_stays_what_was_said(serve: Serve) -> None:

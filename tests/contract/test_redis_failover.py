@@ -1,14 +1,17 @@
 """A replica takes over: nothing is lost that it had, and what it had not is said."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync as in_thread
 
-from tailrace.errors import InvalidSetting, StoreUnavailable
+from tailrace.errors import InvalidSetting, QueueUnavailable, StoreUnavailable
 from tailrace.events import Event
 from tailrace.log.redis import RedisLog
 from tailrace.runtime import Runtime
@@ -28,6 +31,12 @@ def pair(redis: Redis) -> Iterator[tuple[RedisServer, RedisServer]]:
     yield primary, replica
     primary.remove()
     replica.remove()
+
+
+async def cancelling(tasks: TaskGroup, work: Callable[..., Awaitable[Any]], *given: Any) -> None:
+    """Do some work, and let nobody in its group wait for more."""
+    await work(*given)
+    tasks.cancel_scope.cancel()
 
 
 async def test_what_a_replica_was_waited_for_survives_its_takeover(
@@ -56,8 +65,11 @@ async def test_what_a_replica_was_waited_for_survives_its_takeover(
             await in_thread(primary.follow, replica)
         there = lines(await read_all(log, "X1", 1))
         assert sorted(there) == sorted(acknowledged)
-        assert lines(await watch.until(121)) == there
-        assert not watch.lost.is_set()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cancelling, tasks, watch.until, 121)
+            tasks.start_soon(cancelling, tasks, watch.lost.wait)
+        # What was not acknowledged yet may have been shown, and have died with the primary.
+        assert watch.lost.is_set() or lines(watch.records) == there
 
 
 async def test_what_a_replica_had_not_got_is_said(pair: tuple[RedisServer, RedisServer]) -> None:
@@ -128,7 +140,11 @@ async def test_sentinel_leads_to_the_new_primary(
         assert lines(await watch.until(41)) == there
         assert await learning.until(2) == ["X1", "X2"]
         assert not watch.lost.is_set()
-        await queue.submit(Job(execution_id="after"))
+        while True:
+            # A queue has no patience of its own: who is refused asks again (tailrace.dispatch).
+            with suppress(QueueUnavailable):
+                await queue.submit(Job(execution_id="after"))
+                break
         taken = [(await queue.take(["default"])).execution_id for _ in range(2)]
         assert taken == ["before", "after"]
 

@@ -39,6 +39,9 @@ async def cancelling(tasks: TaskGroup, work: Callable[..., Awaitable[Any]], *giv
     tasks.cancel_scope.cancel()
 
 
+@pytest.mark.timeout(
+    60
+)  # replicas connect when Redis' own clock strikes, and this machine is shared
 async def test_what_a_replica_was_waited_for_survives_its_takeover(
     pair: tuple[RedisServer, RedisServer],
 ) -> None:
@@ -72,6 +75,9 @@ async def test_what_a_replica_was_waited_for_survives_its_takeover(
         assert watch.lost.is_set() or lines(watch.records) == there
 
 
+@pytest.mark.timeout(
+    60
+)  # replicas connect when Redis' own clock strikes, and this machine is shared
 async def test_what_a_replica_had_not_got_is_said(pair: tuple[RedisServer, RedisServer]) -> None:
     primary, replica = pair
     moving = Moving(primary)

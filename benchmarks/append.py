@@ -16,11 +16,11 @@ from pathlib import Path
 
 import uvloop
 
+from tailrace.adapters import open_log
 from tailrace.cli.serving import tune_collector
 from tailrace.clock import rfc3339
 from tailrace.events import Draft, new_execution_id
 from tailrace.log.base import Opening
-from tailrace.runtime import open_log
 from tailrace.settings import Settings
 
 SECONDS = 1.5

@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 
 import uvloop
 
+from tailrace.adapters import open_log
 from tailrace.events import Record
-from tailrace.runtime import open_log
 from tailrace.settings import Settings
 
 

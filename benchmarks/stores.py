@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 import uvloop
 
+from tailrace.adapters import open_log
 from tailrace.cli.serving import tune_collector
 from tailrace.clock import rfc3339
 from tailrace.events import Draft, Record, new_execution_id
 from tailrace.log.base import EventLog, Opening
-from tailrace.runtime import open_log
 from tailrace.settings import Settings
 
 SECONDS = 3.0

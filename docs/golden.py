@@ -17,8 +17,10 @@ from typing import Any
 from tailrace import flow, node
 from tailrace.cli.targets import load_flow
 from tailrace.clock import rfc3339
-from tailrace.runtime import Run, Runtime, Startable
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
+from tailrace.startable import Startable
 from tailrace.testing.clock import EPOCH
 
 ROOT = Path(__file__).parents[1]

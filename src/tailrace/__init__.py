@@ -28,7 +28,7 @@ from tailrace.flow.build import flow
 from tailrace.flow.control import after, collect, switch, when
 from tailrace.flow.node import node
 from tailrace.redact import Redactor
-from tailrace.runtime import Run
+from tailrace.run import Run
 from tailrace.settings import Settings
 from tailrace.version import __version__
 

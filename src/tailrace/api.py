@@ -14,8 +14,10 @@ from tailrace.access import Authorize
 from tailrace.errors import InvalidInput
 from tailrace.redact import Redactor
 from tailrace.report import Reported, execution
-from tailrace.runtime import Run, Runtime, Startable
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
+from tailrace.startable import Startable
 from tailrace.work.base import Priority, WorkQueue
 
 

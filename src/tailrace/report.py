@@ -14,7 +14,8 @@ from tailrace import ambient, events
 from tailrace.ambient import Step, speaking
 from tailrace.endings import Ending, describe
 from tailrace.recorder import Recorder
-from tailrace.runtime import Run, Runtime
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 
 
 class Reported:

@@ -8,6 +8,7 @@ One process of a store does it at a time. Which rules hold is that process's set
 of them the same.
 """
 
+import logging
 import secrets
 from collections import Counter
 from contextlib import suppress
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tailrace.clock import Clock, rfc3339
-from tailrace.errors import ExecutionNotFound, InvalidSetting
+from tailrace.errors import ExecutionNotFound, InvalidSetting, StoreError
 from tailrace.events import KINDS
 from tailrace.log.base import Entry, EventLog
 from tailrace.many import REMOVED
 from tailrace.settings import Settings
 
+_logger = logging.getLogger("tailrace")
 EVERY_S = 15.0  # between turns
 SOON_S = 1.0  # the same, while there is more to do
 # Those who watch an execution read its end for a moment more, and a client whose connection was
@@ -94,6 +96,17 @@ class Retention:
         }
         self.removed: Counter[tuple[str, ...]] = Counter()  # (kind, cause) → executions
         self.trimmed = 0  # events of running executions
+
+    async def keep(self) -> None:
+        """Remove what nobody keeps, for ever."""
+        more = False
+        while True:
+            await self._clock.sleep(SOON_S if more else EVERY_S)
+            try:
+                more = await self.turn()
+            except StoreError as error:
+                _logger.warning("retention could not be kept: %s", error)
+                more = False
 
     async def turn(self) -> bool:
         """Do what is due, up to a bound; returns whether there is more. Raises StoreError."""

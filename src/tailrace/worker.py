@@ -11,8 +11,7 @@ from functools import partial
 
 import anyio
 
-from tailrace import events, metrics
-from tailrace.agent import Agent
+from tailrace import events, metrics, startable
 from tailrace.dispatch import Spec
 from tailrace.endings import Ending
 from tailrace.errors import (
@@ -28,10 +27,10 @@ from tailrace.errors import (
 )
 from tailrace.events import draft
 from tailrace.executions import Here
-from tailrace.executor import flow_work
 from tailrace.log.base import Entry, Producer
 from tailrace.recorder import Recorder, Work, worker_name
-from tailrace.runtime import Runtime, Startable
+from tailrace.runtime import Runtime
+from tailrace.startable import Startable
 from tailrace.takeover import Earlier, earlier
 from tailrace.work.base import Job
 
@@ -227,8 +226,6 @@ def _work(found: Startable, spec: Spec, before: Earlier) -> Work:
             lost = events.Error(type="worker_lost", message="its worker stopped without a word")
             recorder.post(events.NodeRetrying(error=lost), node=node, attempt=attempt)
         arguments = found.arguments(spec.input)
-        if isinstance(found, Agent):
-            return await found.work(arguments)(recorder)
-        return await flow_work(found, arguments, before)(recorder)
+        return await startable.work(found, arguments, before)(recorder)
 
     return work

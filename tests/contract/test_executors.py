@@ -13,7 +13,8 @@ import anyio
 import pytest
 import saq  # noqa: F401 - a library of its looks at the machine when it is imported, which blocks
 
-from tailrace.runtime import Run, Runtime
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
 from tailrace.testing.queues import MemoryQueue

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from tailrace import Event, Settings, Tailrace, sse
 from tailrace.http.handover import HttpProtocol
-from tailrace.runtime import Startable
+from tailrace.startable import Startable
 
 BASE = "/api/v1/workspaces/default/executions"
 

@@ -15,7 +15,8 @@ from tailrace.events import TERMINAL
 from tailrace.flow.build import Flow
 from tailrace.lifecycle import ExecutionState, fold
 from tailrace.log.memory import MemoryLog
-from tailrace.runtime import Run, Runtime
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock, FaultyLog
 from tailrace.testing.clock import settle

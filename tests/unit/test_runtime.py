@@ -6,9 +6,10 @@ import anyio
 import pytest
 
 from tailrace import Tailrace, errors, flow, node
+from tailrace.adapters import open_log
 from tailrace.clock import rfc3339
 from tailrace.log.memory import MemoryLog
-from tailrace.runtime import Runtime, open_log
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle

@@ -12,7 +12,8 @@ from tailrace import Event, agent, errors, flow, log, metrics, node
 from tailrace.lifecycle import fold
 from tailrace.log.memory import MemoryLog
 from tailrace.metrics import Tally
-from tailrace.runtime import Run, Runtime
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle

@@ -12,7 +12,8 @@ from anyio.abc import Process
 
 from tailrace import Event, errors
 from tailrace.events import ExecutionQueued
-from tailrace.runtime import Run, Runtime
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing.clock import settle
 from tailrace.workload import Command, command_work, exit_status

@@ -22,8 +22,10 @@ from tailrace.clock import SystemClock
 from tailrace.errors import ExecutionNotFound
 from tailrace.events import Event
 from tailrace.lifecycle import ExecutionState
-from tailrace.runtime import Run, Runtime, Startable
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.settings import Settings
+from tailrace.startable import Startable
 from tailrace.workload import Command, command_work
 
 REDRAWS_A_SECOND = 10

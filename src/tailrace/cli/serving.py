@@ -27,8 +27,8 @@ from tailrace.client import Client
 from tailrace.errors import AddressUnavailable, AuthRequired
 from tailrace.http.origins import LocalOnly, is_loopback
 from tailrace.lifecycle import ExecutionState
-from tailrace.runtime import Startable
 from tailrace.settings import Settings, shown
+from tailrace.startable import Startable
 
 EXIT_SLACK_S = 2.0  # after the drain time, for lifespan shutdown and the store's last commit
 

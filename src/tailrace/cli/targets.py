@@ -18,7 +18,7 @@ from types import ModuleType
 from tailrace.agent import Agent
 from tailrace.errors import TailraceError, TargetNotFound
 from tailrace.flow.build import Flow
-from tailrace.runtime import Startable
+from tailrace.startable import Startable
 
 
 def examples_folder() -> Path:

@@ -19,8 +19,8 @@ from tailrace.cli.listening import address, listen
 from tailrace.cli.options import redactor
 from tailrace.cli.serving import server_config, tune_collector
 from tailrace.http.upkeep import worker_app
-from tailrace.runtime import Startable
 from tailrace.settings import Settings, is_redis
+from tailrace.startable import Startable
 from tailrace.worker import Worker
 
 

@@ -26,7 +26,8 @@ from tailrace.http.problems import problem
 from tailrace.http.stalls import patient
 from tailrace.http.streams import noted, pump, stream_headers
 from tailrace.limits import no_place
-from tailrace.runtime import Run, Runtime
+from tailrace.run import Run
+from tailrace.runtime import Runtime
 from tailrace.signals import Signal
 
 COLLECT_MAX_ITEMS = 10_000

@@ -84,6 +84,7 @@ LAYERS: dict[str, set[str]] = {
     "work.saq": {"hub", "flow", "lifecycle", "log.base", "events"},
     "adapters": {"sse", "hub", "flow", "lifecycle", "executor", "agent", "workload", "recorder"},
     "dispatch": {"hub", "flow", "log.memory", "log.sqlite", "executor", "work.saq"},
+    "supervisor": {"hub", "flow", "log.memory", "log.sqlite", "executor", "agent", "work.saq"},
     "executions": {"hub", "flow", "log.memory", "log.sqlite", "executor", "work.saq"},
     "startable": {"sse", "hub", "log.base", "log.memory", "log.sqlite", "work.saq", "executions"},
     "reader": {"sse", "flow", "log.memory", "log.sqlite", "work.saq", "executor", "executions"},
@@ -113,6 +114,7 @@ LAYERS: dict[str, set[str]] = {
             "hub",
             "flow",
             "recorder",
+            "supervisor",
             "workload",
         ),
         *(

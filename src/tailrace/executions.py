@@ -31,8 +31,9 @@ from tailrace.events import Draft, Record, draft
 from tailrace.intake import Intake
 from tailrace.limits import Leave, Limits, Spawn
 from tailrace.log.base import Entry, EventLog, Opening
-from tailrace.recorder import Recorder, Work, supervise
+from tailrace.recorder import Recorder, Work
 from tailrace.settings import Settings
+from tailrace.supervisor import supervise
 
 _logger = logging.getLogger("tailrace")
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tailrace.client import verdicts
-from tailrace.client.verdicts import POSITION, Finding, Frame, Pace, Seen
+from tailrace.client import silence, verdicts
+from tailrace.client.observations import Frame, Pace, Seen
+from tailrace.client.verdicts import POSITION, Finding
 
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -253,28 +254,28 @@ def test_http2_is_good_and_its_absence_a_note() -> None:
 # --- silence ----------------------------------------------------------------------------------
 
 WHOLE = probe((0, 0, 20_000))
-AWAKE = probe((0, 0, 20_000), heartbeats=1, body=b"x" + verdicts.HEARTBEAT)
+AWAKE = probe((0, 0, 20_000), heartbeats=1, body=b"x" + silence.HEARTBEAT)
 CUT = probe((0, 0), end=False, last_ms=10.0, ended_ms=1010.0)
 
 
 def test_silence_that_passes_is_fine() -> None:
-    awake, silent = verdicts.idle(AWAKE, WHOLE, 20, 15)
+    awake, silent = silence.idle(AWAKE, WHOLE, 20, 15)
     assert judged(awake) == ("idle", "ok")
     assert "1 of 1 heartbeats" in awake.measured
     assert judged(silent) == ("idle_without_heartbeats", "ok")
 
 
 def test_a_cut_that_heartbeats_prevent_is_a_note_and_one_that_they_do_not_a_problem() -> None:
-    awake, silent = verdicts.idle(AWAKE, CUT, 20, 15)
+    awake, silent = silence.idle(AWAKE, CUT, 20, 15)
     assert (judged(awake)[1], judged(silent)[1]) == ("ok", "note")
     assert "Cut after 1.0 s" in silent.measured
-    awake, _ = verdicts.idle(CUT, CUT, 20, 15)
+    awake, _ = silence.idle(CUT, CUT, 20, 15)
     assert judged(awake) == ("idle", "problem")
     assert "silent for up to 15 s" in str(awake.advice)
 
 
 def test_removed_heartbeats_are_a_note() -> None:
-    filtered, _ = verdicts.idle(probe((0, 0, 20_000), heartbeats=1), WHOLE, 20, 15)
+    filtered, _ = silence.idle(probe((0, 0, 20_000), heartbeats=1), WHOLE, 20, 15)
     assert judged(filtered) == ("idle", "note")
     assert "0 of 1" in filtered.measured
     assert "?heartbeat=event" in str(filtered.advice)
@@ -282,6 +283,6 @@ def test_removed_heartbeats_are_a_note() -> None:
 
 def test_what_was_not_measured_is_not_called_a_cut() -> None:
     stopped = probe((0, 0, 500), reason="shutdown")
-    for finding in verdicts.idle(stopped, Seen(error="refused"), 20, 15):
+    for finding in silence.idle(stopped, Seen(error="refused"), 20, 15):
         assert finding.measured.startswith("Not measured")
         assert "again" in str(finding.advice)

@@ -16,9 +16,10 @@ import httpx
 from anyio.streams.tls import TLSAttribute
 
 from tailrace import sse
-from tailrace.client import verdicts
+from tailrace.client import silence, verdicts
 from tailrace.client.answers import Token, api_url, bearer
-from tailrace.client.verdicts import POSITION, Finding, Frame, Seen
+from tailrace.client.observations import Frame, Seen
+from tailrace.client.verdicts import POSITION, Finding
 from tailrace.clock import Clock, SystemClock, within
 from tailrace.errors import InvalidRequest
 
@@ -72,7 +73,7 @@ async def examine(
             heartbeat_s = float(opening.get("heartbeat_s", HEARTBEAT_S))
             often = min(max(heartbeat_s, HEARTBEATS[0]), HEARTBEATS[1])
             awake, silent = await _both(look({**bare, "heartbeat_s": often}), look(bare))
-            for finding in verdicts.idle(awake, silent, idle_s, heartbeat_s):
+            for finding in silence.idle(awake, silent, idle_s, heartbeat_s):
                 report(finding)
 
 

@@ -2,26 +2,18 @@
 
 The law of this file: pure. A finding says what was measured, with numbers, and what to do about
 it; it never says more than was seen. Its `code` names the check and never changes.
-
-The server's own times are the yardstick: a frame that was sent at 500 ms and came 1,500 ms after
-the first was held on the way for a second, however slow the way is.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from tailrace import sse
+from tailrace.client.observations import Pace, Seen
 
 Level = Literal["ok", "note", "problem"]
 DOCUMENT = "docs/proxies.md"
 POSITION = "7@doctor"  # the Last-Event-ID that is sent, to see whether it arrives
-HEARTBEAT = sse.comment("heartbeat")
-_CLUMP_SHARE = 0.2  # of the time between two ticks: frames that come closer came together
-_AGAIN = "Mend what was found above, then run it again."
-_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,60 +33,6 @@ class Finding:
             "measured": self.measured,
             "advice": self.advice,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One event of a probe: when the server sent it, by its clock, and when it came, by ours."""
-
-    event: str
-    data: Mapping[str, Any]
-    at_ms: float
-
-    @property
-    def sent_ms(self) -> float:
-        """Milliseconds since the probe began."""
-        sent = self.data.get("elapsed_ms")
-        return float(sent) if isinstance(sent, int | float) else 0.0
-
-
-@dataclass(slots=True)
-class Seen:
-    """What came of one request. Times are milliseconds since it was sent."""
-
-    status: int = 0  # 0: no answer
-    headers: Mapping[str, str] = field(default_factory=dict)
-    frames: list[Frame] = field(default_factory=list)
-    body: bytes = b""
-    last_ms: float = 0.0  # when the last bytes came
-    ended_ms: float = 0.0  # when the answer ended, however it did
-    error: str | None = None  # why it broke off; None: the connection closed in good order
-
-    @property
-    def opening(self) -> Mapping[str, Any] | None:
-        """What the server said at the beginning of the probe."""
-        frame = self.frames[0] if self.frames else None
-        return frame.data if frame and frame.event == "probe.open" and frame.data else None
-
-    @property
-    def end(self) -> Mapping[str, Any] | None:
-        """What it said at its end."""
-        frame = self.frames[-1] if self.frames else None
-        return frame.data if frame and frame.event == "probe.end" else None
-
-    @property
-    def encoding(self) -> str | None:
-        """How the bytes are compressed, by the header or by what they are."""
-        named = self.headers.get("content-encoding", "identity")
-        if named != "identity":
-            return named
-        return "gzip" if self.body.startswith(_GZIP) else None
-
-    def how_it_broke(self) -> str:
-        """Why there is no end, in words."""
-        if self.end and self.end.get("reason") == "shutdown":
-            return "the server shut down meanwhile"
-        return self.error or "the answer ended early, as if it were whole"
 
 
 def reach(seen: Seen, url: str) -> Finding:
@@ -200,48 +138,6 @@ def upstream(seen: Seen) -> Finding | None:
     return Finding("upstream", "note", said, advice)
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How the frames of a probe came, measured by when they were sent."""
-
-    frames: int
-    arrivals: int  # frames that come close together arrive once
-    sent_ms: float
-    came_ms: float
-    held_ms: float  # the longest that one was held back, against the one that was held least
-
-    @classmethod
-    def of(cls, frames: Sequence[Frame]) -> "Pace":
-        """Measure at least one frame."""
-        sent = frames[-1].sent_ms - frames[0].sent_ms
-        together = sent / len(frames) * _CLUMP_SHARE
-        late = [frame.at_ms - frame.sent_ms for frame in frames]
-        return cls(
-            frames=len(frames),
-            arrivals=1 + sum(b.at_ms - a.at_ms > together for a, b in pairwise(frames)),
-            sent_ms=sent,
-            came_ms=frames[-1].at_ms - frames[0].at_ms,
-            held_ms=max(late) - min(late),
-        )
-
-    @property
-    def uneven(self) -> bool:
-        """Whether some frame came well after its time."""
-        return self.held_ms > 1.5 * self.sent_ms / self.frames
-
-    @property
-    def clumped(self) -> bool:
-        """Whether frames were collected. A client that paused has late frames, but not all over."""
-        return self.uneven and self.arrivals <= self.frames / 2
-
-    def __str__(self) -> str:
-        pieces = "one piece" if self.arrivals == 1 else f"{self.arrivals} pieces"
-        return (
-            f"{self.frames} frames that were sent over {self.sent_ms:.0f} ms came over "
-            f"{self.came_ms:.0f} ms, in {pieces}; the longest held back {self.held_ms:.0f} ms"
-        )
-
-
 def buffering(seen: Seen) -> Finding:
     """Whether each frame comes when it was sent."""
     code = "buffering"
@@ -303,64 +199,6 @@ def ending(seen: Seen) -> Finding:
     got = f"{seen.status} with {len(seen.body)} bytes" if seen.status else str(seen.error)
     said = f"Instead of 204 came {got}: browsers will reconnect to finished streams for ever"
     return Finding(code, "problem", said, "Let the proxy pass 204 on: no error page, no rewriting.")
-
-
-def idle(with_heartbeats: Seen, without: Seen, seconds: float, heartbeat_s: float) -> list[Finding]:
-    """Whether silence gets a connection cut: with the heartbeats of a real stream, and without.
-
-    `heartbeat_s`: how often this server's streams fill silence.
-    """
-    return [
-        _kept_awake(with_heartbeats, seconds, heartbeat_s),
-        _bare(without, seconds, heartbeat_s),
-    ]
-
-
-def _survived(seen: Seen) -> bool:
-    return seen.end is not None and seen.end.get("reason") == "done"
-
-
-def _unmeasured(seen: Seen) -> str | None:
-    """Why nothing can be said about silence, if nothing can."""
-    if not seen.frames:
-        return f"Not measured, for the stream did not begin: {seen.error or seen.status}"
-    return None if seen.end is None else f"Not measured: {seen.how_it_broke()}"
-
-
-def _cut(seen: Seen) -> str:
-    return f"Cut after {(seen.ended_ms - seen.last_ms) / 1000:.1f} s of silence"
-
-
-def _kept_awake(seen: Seen, seconds: float, heartbeat_s: float) -> Finding:
-    code = "idle"
-    if not _survived(seen):
-        if why := _unmeasured(seen):
-            return Finding(code, "problem", why, _AGAIN)
-        advice = (
-            f"This server's streams are silent for up to {heartbeat_s:g} s. nginx: "
-            "`proxy_read_timeout 1h;`. A load balancer: its idle timeout. Else let the server speak more often: `tailrace serve --heartbeat-s 5`."
-        )
-        return Finding(code, "problem", f"{_cut(seen)}, with heartbeats", advice)
-    sent = int((seen.end or {}).get("heartbeats", 0))
-    came = seen.body.count(HEARTBEAT)
-    said = f"{seconds:g} s without events passed; {came} of {sent} heartbeats came"
-    if came < sent:
-        advice = "Something removes comments: ask for events instead, with `?heartbeat=event`."
-        return Finding(code, "note", said, advice)
-    return Finding(code, "ok", said)
-
-
-def _bare(seen: Seen, seconds: float, heartbeat_s: float) -> Finding:
-    code = "idle_without_heartbeats"
-    if _survived(seen):
-        return Finding(code, "ok", f"{seconds:g} s of complete silence passed")
-    if why := _unmeasured(seen):
-        return Finding(code, "note", why, _AGAIN)
-    advice = (
-        f"Heartbeats are what keeps streams alive here: keep them on, and more frequent than that "
-        f"(this server's: every {heartbeat_s:g} s)."
-    )
-    return Finding(code, "note", f"{_cut(seen)}, without heartbeats", advice)
 
 
 def multiplexing(scheme: str, agreed: str | None) -> Finding:

@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import anyio
@@ -223,46 +223,37 @@ def _say(text: str) -> None:
 
 async def tail(
     settings: Settings,
+    server: Server | None,
+    view: View,
     execution_id: str | None,
     after: str | None,
     choice: Mapping[str, Any],
-    server: Server | None,
-    view: View,
+    *,
+    every: bool,
 ) -> int:
-    """Show an execution's events; returns the exit status that its end stands for."""
-    async with AsyncExitStack() as stack:
-        source = await _source(settings, server, stack)
-        found = execution_id or await _newest(source)
-        last: Event | None = None
+    """Show the events of an execution, or of all until interrupted; returns the exit status.
+
+    That is the one that the execution's end stands for.
+    """
+    last: Event | None = None
+    async with _source(settings, server) as source:
+        found = (
+            source.follow_many(after=after, **choice)
+            if every
+            else source.follow(execution_id or await _newest(source), after, **choice)
+        )
         with view:
-            async for event in source.follow(found, after, **choice):
+            async for event in found:
                 view.show(event)
                 last = event if event.id is not None else last
-        if last is None or not last.terminal:
-            return DONE
-        return status_exit(last.type.partition(".")[2])
-
-
-async def tail_all(
-    settings: Settings,
-    after: str | None,
-    choice: Mapping[str, Any],
-    server: Server | None,
-    view: View,
-) -> int:
-    """Show the events of all executions, until interrupted."""
-    async with AsyncExitStack() as stack:
-        source = await _source(settings, server, stack)
-        with view:
-            async for event in source.follow_many(after=after, **choice):
-                view.show(event)
+    if every or last is None or not last.terminal:
         return DONE
+    return status_exit(last.type.partition(".")[2])
 
 
 async def look(settings: Settings, execution_id: str, server: Server | None) -> ExecutionState:
     """Fold an execution, from the file or from a server."""
-    async with AsyncExitStack() as stack:
-        source = await _source(settings, server, stack)
+    async with _source(settings, server) as source:
         if isinstance(source, Runtime):
             await source.log.entry(execution_id)
             return await source.view(execution_id)
@@ -273,12 +264,10 @@ async def look(settings: Settings, execution_id: str, server: Server | None) -> 
         return state
 
 
-async def _source(
-    settings: Settings, server: Server | None, stack: AsyncExitStack
-) -> Runtime | Client:
-    if server is not None:
-        return await stack.enter_async_context(server.client())
-    return await stack.enter_async_context(Runtime(settings))
+def _source(
+    settings: Settings, server: Server | None
+) -> AbstractAsyncContextManager[Runtime | Client]:
+    return Runtime(settings) if server is None else server.client()
 
 
 async def _newest(source: Runtime | Client) -> str:

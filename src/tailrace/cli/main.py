@@ -210,13 +210,9 @@ def tail(
     choice: dict[str, Any] = {"live": not no_follow, "tail": last, **chosen}
     if raw:
         choice["events"] = choice["events"] or "log.line,llm.chunk"
-    if every:
-        view = follow.view_for(as_json=as_json, stream=True, raw=raw, many=True)
-        run = partial(follow.tail_all, settings, after, choice, server, view)
-    else:
-        view = follow.view_for(as_json=as_json, stream=True, raw=raw)
-        run = partial(follow.tail, settings, execution_id, after, choice, server, view)
-    sys.exit(run_async(run))
+    view = follow.view_for(as_json=as_json, stream=True, raw=raw, many=every)
+    watch = partial(follow.tail, settings, server, view, execution_id, after, choice, every=every)
+    sys.exit(run_async(watch))
 
 
 @cli.command(epilog=_examples("tailrace ls", "tailrace ls --status running --json"))

@@ -1,12 +1,16 @@
 """`tailrace graph`: a flow's graph, drawn or checked, without running it."""
 
 import json
+import sys
 from pathlib import Path
 
+import rich_click as click
 from pydantic import ValidationError
 from rich.tree import Tree
 
 from tailrace.cli import render
+from tailrace.cli.completion import Target
+from tailrace.cli.options import DONE, FAILED, examples
 from tailrace.cli.targets import load_flow
 from tailrace.errors import InvalidFlow, TargetNotFound
 from tailrace.flow.build import Flow
@@ -15,7 +19,23 @@ from tailrace.flow.draw import dot, mermaid
 from tailrace.flow.ir import FlowIR
 
 
-def load_ir(target: str) -> FlowIR:
+@click.command(
+    epilog=examples("tailrace graph etl", "tailrace graph flows.py:report --mermaid > graph.mmd")
+)
+@click.argument("target", type=Target())
+@click.option("--json", "form", flag_value="json", help="The IR as JSON.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="For Mermaid.")
+@click.option("--dot", "form", flag_value="dot", help="For Graphviz.")
+@click.option("--check", "form", flag_value="check", help="Check it; exit 1 for problems.")
+def graph(target: str, form: str | None) -> None:
+    """Show the graph of TARGET's flow without running it. TARGET may also be an IR file (.json)."""
+    ir = _load_ir(target)
+    if form == "check":
+        sys.exit(FAILED if _report_problems(ir) else DONE)
+    _draw(ir, form)
+
+
+def _load_ir(target: str) -> FlowIR:
     """The graph of a flow, or of a file that holds one. Raises TargetNotFound, InvalidFlow."""
     if not target.endswith(".json"):
         found = load_flow(target)
@@ -36,7 +56,7 @@ def load_ir(target: str) -> FlowIR:
         raise InvalidFlow(f"{target}: {where}: {first['msg']}", hint=hint) from None
 
 
-def report_problems(ir: FlowIR) -> bool:
+def _report_problems(ir: FlowIR) -> bool:
     """Print every problem, or that there is none."""
     problems = check(ir)
     for problem in problems:
@@ -46,7 +66,7 @@ def report_problems(ir: FlowIR) -> bool:
     return bool(problems)
 
 
-def draw(ir: FlowIR, form: str | None) -> None:
+def _draw(ir: FlowIR, form: str | None) -> None:
     """Print a graph as JSON, Mermaid or DOT, or as a tree for people."""
     if form == "json":
         body = ir.model_dump(by_alias=True, exclude_none=True, mode="json")

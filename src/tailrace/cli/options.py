@@ -104,6 +104,12 @@ def token_option(words: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
 
 
 store_option = settings_options("store")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def examples(*lines: str) -> str:
+    """An epilogue that keeps its lines."""
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
 def fail(error: TailraceError) -> NoReturn:

@@ -15,19 +15,19 @@ from rich.table import Table
 
 from tailrace.auth import RIGHTS, ROLES, Rights, rights_of
 from tailrace.cli import render
-from tailrace.cli.options import run_async, store_option
+from tailrace.cli.options import examples, json_option, run_async, store_option
 from tailrace.clock import SystemClock, rfc3339
 from tailrace.errors import InvalidRequest
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group(
-    epilog="Examples:\n\n  tailrace token create --workspace default --role viewer --name ann\n\n"
-    "  tailrace token list"
+    epilog=examples(
+        "tailrace token create --workspace default --role viewer --name ann", "tailrace token list"
+    )
 )
 def token() -> None:
     """API keys: who may use a server that asks."""
@@ -53,7 +53,7 @@ def token() -> None:
     "--expires", default="90d", show_default=True, help="30m, 12h, 90d, a time, or never."
 )
 @click.option("--name", help="Whose it is; shown in lists.")
-@_json
+@json_option
 @store_option
 def create(
     workspaces: tuple[str, ...],
@@ -103,7 +103,7 @@ def expiry(text: str, now: datetime) -> datetime | None:
 
 
 @token.command(name="list")
-@_json
+@json_option
 @store_option
 def list_(as_json: bool, settings: Settings) -> None:
     """List keys: whose they are, what they may, and whether they are still good."""

@@ -1,14 +1,16 @@
-"""The real command in real processes. Waiting is polling with the test's own timeout above it."""
+"""The real command in real processes. Waited is for what they say and for their ends."""
 
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -62,9 +64,9 @@ class Shell:
         assert found, first + process.stderr.read()
         return process, found[0]
 
-    def watch(self, url: str) -> subprocess.Popen[str]:
+    def watch(self, url: str, *arguments: str) -> subprocess.Popen[str]:
         """Start to follow a stream, with curl."""
-        command = ["curl", "-sN", "-m", "18", url]
+        command = ["curl", "-sN", "-m", "18", *arguments, url]
         watcher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._processes.append(watcher)
         return watcher
@@ -96,8 +98,36 @@ def blockbuster() -> None:
     """These tests have no event loop of their own."""
 
 
+def heard(output: IO[str] | None, text: str) -> str:
+    """Wait for a line with this in it; returns what came, that line included."""
+    assert output is not None
+    lines = []
+    for line in output:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError(f"it ended without {text!r}: {''.join(lines)}")
+
+
+@contextmanager
+def ending(*pids: int) -> Iterator[None]:
+    """What this block does ends these processes, whosever they are: leaving it waits for that."""
+    with ExitStack() as stack:
+        handles = [os.pidfd_open(pid) for pid in pids]
+        for handle in handles:
+            stack.callback(os.close, handle)
+        yield
+        for handle in handles:
+            select.select([handle], [], [])
+
+
 def until(condition: Callable[[], Any]) -> Any:
-    """Poll until something is so; the test's timeout is the limit."""
+    """Ask again until something is so; the test's timeout is the limit.
+
+    Only for what nobody is told of: a place that is free again, a count, a socket that the kernel
+    has let go. What is said, and what ends, is waited for (`heard`, `ending`). The pause leaves
+    the processor to whom it depends on.
+    """
     while not (found := condition()):
         time.sleep(0.02)
     return found

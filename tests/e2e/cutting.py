@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,10 +48,16 @@ class Proxy(ThreadingHTTPServer):
         self.exchanges: list[Exchange] = []
         self.results: list[Any] = []
         self.refuse = 0  # so many stream requests are answered 503, as a proxy does in a restart
+        self.changed = threading.Condition()
         self._chance = random.Random(1)
         self._ended = threading.Event()
         self._running = [threading.Thread(target=self.serve_forever, args=(0.05,))]
         self._running[0].start()
+
+    def wait_for(self, condition: Callable[[], Any]) -> Any:
+        """Wait until what was posted, or relayed, makes something so."""
+        with self.changed:
+            return self.changed.wait_for(condition)
 
     def cut(self) -> None:
         """Cut every stream that is open, within its next bytes."""
@@ -113,7 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._forward(None)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self._answer(204, b"", "text/plain")
-        self.server.results.append(json.loads(body))
+        with self.server.changed:
+            self.server.results.append(json.loads(body))
+            self.server.changed.notify_all()
         return None
 
     def _answer(self, status: int, body: bytes, media_type: str) -> None:
@@ -150,7 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
                     exchange.status = int(data.split(b" ", 2)[1])
                     # Told that the connection ends with the answer, Node takes a reset for its end.
                     data = data.replace(b"connection: close\r\n", b"", 1)
-                exchange.writes += 1
+                with self.server.changed:
+                    exchange.writes += 1
+                    self.server.changed.notify_all()
             if exchange is not None and exchange.condemned:
                 part = self.server.part(data)
                 self.connection.sendall(part)

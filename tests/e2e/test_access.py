@@ -1,12 +1,11 @@
 """Access control with the real commands: a key is made, a server asks for it, and it is revoked."""
 
 import json
-import subprocess
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import Shell, curl, start_flow, stream_url, until, wire_ids
+from tests.e2e.conftest import Shell, curl, heard, start_flow, stream_url, wire_ids
 
 
 def make_key(shell: Shell, *arguments: str) -> str:
@@ -82,15 +81,12 @@ def test_a_key_revoked_in_the_terminal_ends_a_stream_in_the_server(shell: Shell)
         headers=dict([header.split(": ")]),
     )
     stream = stream_url(url, started.json()["execution_id"])
-    follower = subprocess.Popen(
-        ["curl", "-sN", "-m", "15", "-H", header, stream], stdout=subprocess.PIPE, text=True
-    )
-    assert follower.stdout is not None
-    assert until(lambda: "stream.open" in follower.stdout.readline())  # type: ignore[union-attr]
+    follower = shell.watch(stream, "-H", header)
+    heard(follower.stdout, "stream.open")
     listed = json.loads(shell.run("token", "list", "--json").stdout)
     assert (listed["state"], "token" in listed) == ("good", False)
     assert shell.run("token", "revoke", listed["id"]).returncode == 0
-    rest, _ = follower.communicate(timeout=15)
+    rest = follower.communicate()[0]
     assert '"reason":"revoked"' in rest.splitlines()[-2]
     refused = curl(stream, "-o", "/dev/null", "-w", "%{http_code}", "-H", header)
     assert refused.stdout == "401"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from tests.conftest import needs
-from tests.e2e.conftest import Shell, until
+from tests.e2e.conftest import Shell
 from tests.e2e.test_clients import CHROMIUM, MINUTE
 
 COMMON = """<!doctype html><script>
@@ -62,7 +63,7 @@ class Site(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.page, self.results = "", list[dict[str, Any]]()
+        self.page, self.results = "", queue.SimpleQueue[dict[str, Any]]()
         self.origin = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -74,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         assert isinstance(self.server, Site)
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.results.append(json.loads(body))
+        self.server.results.put(json.loads(body))
         self._answer(b"")
 
     def _answer(self, body: bytes) -> None:
@@ -132,7 +133,7 @@ def test_a_browser_gets_in_by_cookie_and_ticket_and_other_sites_do_not(
     ours.page = COMMON % given + OURS
     theirs.page = COMMON % json.dumps([f"{url}/api/v1", f"{base}/{running}", "", ""]) + THEIRS
     with chromium(ours.origin, tmp_path / "profile"):
-        assert until(lambda: ours.results)[0] == {
+        assert ours.results.get() == {
             "refused": "refused",
             "began": 201,
             "cookie": str(run["head"]),
@@ -142,7 +143,7 @@ def test_a_browser_gets_in_by_cookie_and_ticket_and_other_sites_do_not(
             "readable": "",  # no script sees the cookie
             "changed": 200,
         }
-        assert until(lambda: theirs.results)[0] == {
+        assert theirs.results.get() == {
             "stream": "refused",
             "read": "unreadable",
             "blind": "unreadable",  # the browser does send it: the server must refuse it

@@ -23,7 +23,7 @@ import pytest
 
 from tailrace.events import CATALOG, CONTROL
 from tests.conftest import needs
-from tests.e2e.conftest import Shell, curl, start_flow, stream_url, until, wire_ids
+from tests.e2e.conftest import Shell, curl, start_flow, stream_url, wire_ids
 from tests.e2e.cutting import Proxy
 
 HERE = Path(__file__).parent
@@ -98,7 +98,7 @@ def begin_watching(proxy: Proxy, open_page: Open, stream: str) -> None:
 
 
 def finished(proxy: Proxy) -> dict[str, Any]:
-    result: dict[str, Any] = until(lambda: proxy.results)[0]
+    result: dict[str, Any] = proxy.wait_for(lambda: proxy.results)[0]
     return result
 
 
@@ -325,7 +325,7 @@ def test_the_page_notices_a_log_that_was_lost_and_made_again(
     ids = every_id(again, execution_id)
     proxy = through(before)
     begin_watching(proxy, browser, path_of(execution_id))
-    until(lambda: any(exchange.writes > 5 for exchange in proxy.of("page")))
+    proxy.wait_for(lambda: any(exchange.writes > 5 for exchange in proxy.of("page")))
     proxy.upstream = again
     proxy.cut()
     page = finished(proxy)["page"]

@@ -5,11 +5,10 @@ import os
 import pty
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import COMMAND, Shell, events, until
+from tests.e2e.conftest import COMMAND, Shell, ending, events
 
 FLOWS = """
 import anyio
@@ -237,9 +236,9 @@ def test_a_signal_to_exec_ends_the_command(shell: Shell) -> None:
     run = shell.start("exec", "--", "sh", "-c", "echo $$; sleep 1000")
     assert run.stdout is not None
     pid = int(run.stdout.readline())
-    run.send_signal(signal.SIGTERM)
-    assert run.wait() == 130
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    with ending(pid):
+        run.send_signal(signal.SIGTERM)
+        assert run.wait() == 130
 
 
 def test_a_tail_that_is_interrupted_leaves_the_execution_alone(shell: Shell, flows: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import needs
-from tests.e2e.conftest import Shell, curl, events, until
+from tests.e2e.conftest import Shell, curl, events, heard
 
 RECOMMENDED = Path(__file__).parents[2] / "examples/proxies/nginx.conf"
 PLAIN = """
@@ -33,11 +33,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
     """Starts nginx with a configuration in which PORT stands for a free port, and returns that."""
@@ -50,15 +45,15 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
         text = config.replace("PORT", str(port)).replace("http {", f"http {{ {OWN}")
         (prefix / "nginx.conf").write_text(text)
         # One process, in the foreground: killing it leaves nothing behind.
-        alone = f"daemon off; master_process off; pid {prefix}/pid;"
+        # And talkative: how it will wait for events it says when it listens.
+        alone = f"daemon off; master_process off; pid {prefix}/pid; error_log stderr notice;"
         process = subprocess.Popen(
             ["nginx", "-p", str(prefix), "-c", "nginx.conf", "-e", "stderr", "-g", alone],
             stderr=subprocess.PIPE,
             text=True,
         )
         running.append(process)
-        until(lambda: listens(port) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()[1]
+        heard(process.stderr, "event method")
         return port
 
     yield start

@@ -3,12 +3,11 @@
 import json
 import re
 import signal
-import subprocess
 import time
 
 import httpx
 
-from tests.e2e.conftest import Shell, curl, events, start_flow, stream_url, until, wire_ids
+from tests.e2e.conftest import Shell, curl, events, heard, start_flow, stream_url, wire_ids
 
 SITE = {"site": "http://127.0.0.1:9", "every_ms": 20}  # nothing listens there: down at once
 
@@ -48,20 +47,14 @@ def test_a_run_in_one_process_is_followed_through_a_server_in_another(shell: She
 def test_a_server_with_fifty_streams_is_gone_in_time_and_all_resume(shell: Shell) -> None:
     server, url = shell.serve("s2_site")
     execution_id = start_flow(url, "s2_site", **SITE | {"every_ms": 60_000}, updates=5)
-    streams = [
-        subprocess.Popen(
-            ["curl", "-sN", "-m", "15", stream_url(url, execution_id)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(50)
-    ]
-    until(lambda: httpx.get(f"{url}/readyz").json()["watching"] == 50)
+    streams = [shell.watch(stream_url(url, execution_id)) for _ in range(50)]
+    begun = [heard(stream.stdout, "stream.open") for stream in streams]
+    assert httpx.get(f"{url}/readyz").json()["watching"] == 50
     began = time.monotonic()
     server.send_signal(signal.SIGTERM)
     server.wait()
     assert time.monotonic() - began < 10  # the drain time
-    texts = [stream.communicate()[0] for stream in streams]
+    texts = [first + stream.communicate()[0] for first, stream in zip(begun, streams, strict=True)]
     assert all("event: stream.closing\n" in text for text in texts)
     _, url = shell.serve()
     whole = curl(stream_url(url, execution_id)).stdout
@@ -78,14 +71,8 @@ def test_a_killed_worker_ends_as_lost_and_its_watchers_are_told(shell: Shell) ->
     given = json.dumps(SITE | {"updates": 1000, "every_ms": 50})
     run = shell.start("run", "s2_site", "--input", given, TAILRACE_LEASE_S="0.5")
     execution_id = shell.started_id(run)
-    stream = subprocess.Popen(
-        ["curl", "-sN", "-m", "15", stream_url(url, execution_id)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert stream.stdout is not None
-    while "output.item" not in stream.stdout.readline():
-        pass
+    stream = shell.watch(stream_url(url, execution_id))
+    heard(stream.stdout, "output.item")
     run.kill()
     rest = stream.communicate()[0]
     assert re.findall(r"^event: (.*)$", rest, re.MULTILINE)[-1] == "execution.lost"
@@ -96,16 +83,11 @@ def test_a_killed_worker_ends_as_lost_and_its_watchers_are_told(shell: Shell) ->
 def test_a_killed_server_loses_no_acknowledged_event(shell: Shell) -> None:
     server, url = shell.serve("s2_site", "--lease-s", "0.5")
     execution_id = start_flow(url, "s2_site", **SITE, updates=10_000)
-    stream = subprocess.Popen(
-        ["curl", "-sN", "-m", "15", stream_url(url, execution_id)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(1)
+    stream = shell.watch(stream_url(url, execution_id))
+    seen = heard(stream.stdout, "id: 40\n")
     server.kill()
-    seen = stream.communicate()[0]
+    seen += stream.communicate()[0]
     delivered = wire_ids(seen[: seen.rindex("\n\n")])
-    assert len(delivered) > 5
     # The next server finds the lease run out, and says so in the same log.
     _, url = shell.serve("--lease-s", "0.5")
     resumed = curl(stream_url(url, execution_id), "-H", f"Last-Event-ID: {delivered[-1]}").stdout
@@ -165,10 +147,11 @@ def test_a_flow_on_its_own_route_streams_collects_and_answers(shell: Shell) -> N
 
 def test_a_client_that_leaves_its_request_cancels_it(shell: Shell) -> None:
     _, url = shell.serve("s2_site")
-    given = f'{{"site": "{url}/healthz", "updates": 10000}}'
-    leaves = ["-X", "POST", "-d", given, "-m", "1"]
-    cut = curl(f"{url}/site/stream", *leaves)
-    assert cut.returncode == 28  # curl's own time limit
-    found = until(lambda: events(shell.run("ls", "--status", "cancelled", "--json").stdout))
-    shown = json.loads(shell.run("show", found[0]["execution_id"], "--json").stdout)
-    assert shown["end"]["by"] == "client"
+    given = f'{{"site": "{url}/healthz", "updates": 10000, "every_ms": 10}}'
+    leaves = shell.watch(f"{url}/site/stream", "-X", "POST", "-d", given)
+    heard(leaves.stdout, "update_0")
+    leaves.kill()
+    running = events(shell.run("ls", "--json").stdout)
+    rest = curl(stream_url(url, running[0]["execution_id"])).stdout
+    assert re.findall(r"^event: (.*)$", rest, re.MULTILINE)[-1] == "execution.cancelled"
+    assert '"by":"client"' in rest

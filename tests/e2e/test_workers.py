@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Shell, curl, start_flow, stream_url, until, wire_ids
+from tests.e2e.conftest import Shell, curl, ending, heard, start_flow, stream_url, until, wire_ids
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux deals connections out")
 
@@ -74,9 +74,7 @@ class Pair:
 def watch(shell: Shell, url: str, execution_id: str) -> subprocess.Popen[str]:
     """A watcher whose stream has begun."""
     watcher = shell.watch(stream_url(url, execution_id))
-    assert watcher.stdout is not None
-    while (line := watcher.stdout.readline()) != "event: log.line\n":
-        assert line, "it ended without a line"
+    heard(watcher.stdout, "event: log.line\n")
     return watcher
 
 
@@ -145,8 +143,8 @@ def test_no_process_outlives_a_parent_that_was_killed(shell: Shell) -> None:
     pair = Pair(shell)
     children = pair.children()
     assert len(children) == 2
-    pair.parent.kill()
-    until(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()])
+    with ending(*children):
+        pair.parent.kill()
 
 
 def test_metrics_are_of_each_process_and_never_of_whichever_answers(shell: Shell) -> None:

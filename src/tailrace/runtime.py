@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
-from pydantic_core import to_json
 
 from tailrace import events, startable
 from tailrace.access import Access, Authorize
@@ -38,7 +37,6 @@ from tailrace.run import Run
 from tailrace.settings import Settings
 from tailrace.startable import Startable
 from tailrace.work.base import Priority, WorkQueue
-from tailrace.workload import Command, command_work
 
 
 class Runtime(Reader):
@@ -228,21 +226,10 @@ class Runtime(Reader):
         if argv is None:
             known = ", ".join(sorted(self.workloads)) or "none"
             raise WorkloadNotFound(f"There is no workload {name!r} here; known: {known}")
-        limit_ms = round(self.settings.workload_timeout_s * 1000)
-        queued = events.ExecutionQueued(
-            kind="workload",
-            flow=name,
-            workspace=workspace,
-            input={"command": list(argv), "input": input},
-            deadline_ms=min(deadline_ms or limit_ms, limit_ms),
+        queued, work = startable.command(
+            self.settings, name, argv, input, workspace=workspace, deadline_ms=deadline_ms
         )
-        command = Command(
-            argv=argv,
-            line_max_bytes=self.settings.line_max_bytes,
-            output_max_bytes=self.settings.workload_output_max_bytes,
-            stdin=None if input is None else to_json(input),
-        )
-        return await self.begin(queued, command_work(command), key=idempotency_key)
+        return await self.begin(queued, work, key=idempotency_key)
 
     def flow(self, name: str) -> Startable:
         """Find what was added under a name. Raises FlowNotFound."""

@@ -3,10 +3,11 @@
 The law of this file: pure. Whether it runs here or in a worker elsewhere, a start says the same.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from tailrace import events
 from tailrace.agent import Agent
@@ -16,8 +17,10 @@ from tailrace.errors import InvalidInput
 from tailrace.executor import flow_work
 from tailrace.flow.build import Flow
 from tailrace.recorder import Work
+from tailrace.settings import Settings
 from tailrace.takeover import Earlier
 from tailrace.work.base import Priority
+from tailrace.workload import Command, command_work
 
 Startable = Flow[Any] | Agent[Any]
 
@@ -89,3 +92,30 @@ def work(found: Startable, arguments: dict[str, Any], earlier: Earlier | None = 
     if isinstance(found, Agent):
         return found.work(arguments)
     return flow_work(found, arguments, earlier)
+
+
+def command(
+    settings: Settings,
+    name: str,
+    argv: Sequence[str],
+    given: Any,
+    *,
+    workspace: str,
+    deadline_ms: int | None,
+) -> tuple[events.ExecutionQueued, Work]:
+    """The first event and the work of a command, within the limits that the settings name."""
+    limit_ms = round(settings.workload_timeout_s * 1000)
+    said = events.ExecutionQueued(
+        kind="workload",
+        flow=name,
+        workspace=workspace,
+        input={"command": list(argv), "input": given},
+        deadline_ms=min(deadline_ms or limit_ms, limit_ms),
+    )
+    made = Command(
+        argv=argv,
+        line_max_bytes=settings.line_max_bytes,
+        output_max_bytes=settings.workload_output_max_bytes,
+        stdin=None if given is None else to_json(given),
+    )
+    return said, command_work(made)

@@ -29,7 +29,8 @@ from tailrace.errors import (
 )
 from tailrace.events import CATALOG, CONTROL, TERMINAL, Draft, Event, Record, draft
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState
-from tailrace.log.base import EVENT_MAX_BYTES, Entry, EventLog, advance, bytes_of, place
+from tailrace.log.base import Entry, EventLog
+from tailrace.log.rules import EVENT_MAX_BYTES, advance, bytes_of, place
 from tailrace.redact import Redactor
 from tailrace.runtime import Runtime
 

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from tailrace import sse
 from tailrace.events import TERMINAL, Record, StreamGap
-from tailrace.log.base import bytes_of
+from tailrace.log.rules import bytes_of
 
 
 class Batch:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from tailrace.errors import PayloadTooLarge
 from tailrace.events import CUSTOM, Draft, OutputSummary
-from tailrace.log.base import EVENT_MAX_BYTES
+from tailrace.log.rules import EVENT_MAX_BYTES
 from tailrace.redact import Redactor
 
 INLINE_MAX_BYTES = 65_536  # of one event; above it, its values are put aside

@@ -18,7 +18,8 @@ from tailrace.batch import Batch
 from tailrace.clock import Clock, stopwatch
 from tailrace.errors import ExecutionNotFound
 from tailrace.events import Record, StreamGap
-from tailrace.log.base import PAGE_MAX_BYTES, Entry, EventLog, bytes_of, clip
+from tailrace.log.base import Entry, EventLog
+from tailrace.log.rules import PAGE_MAX_BYTES, bytes_of, clip
 from tailrace.metrics import Histogram
 from tailrace.signals import Signal, Timed
 

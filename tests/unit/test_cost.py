@@ -15,7 +15,7 @@ import pytest
 from tailrace.batch import Batch
 from tailrace.events import Draft, Record
 from tailrace.hub import Hub
-from tailrace.log import base
+from tailrace.log import rules
 from tailrace.log.base import Entry
 from tailrace.log.memory import MemoryLog
 from tailrace.metrics import LAG, Histogram
@@ -111,10 +111,10 @@ def test_writing_an_event_down_is_a_few_dozen_instructions() -> None:
     )
 
     def append() -> None:
-        base.admit(entry, drafts, expected=None, producer=None, last_batch=0)
-        tails = base.encode("X1", drafts)
-        base.place(0, drafts, tails)
-        base.advance(entry, drafts, tails)
+        rules.admit(entry, drafts, expected=None, producer=None, last_batch=0)
+        tails = rules.encode("X1", drafts)
+        rules.place(0, drafts, tails)
+        rules.advance(entry, drafts, tails)
 
     assert instructions(append) / 1000 <= 105
 

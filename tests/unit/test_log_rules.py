@@ -11,8 +11,9 @@ from tailrace.errors import (
     TailraceError,
 )
 from tailrace.events import Draft, Record
-from tailrace.log import base
-from tailrace.log.base import Entry, Producer, admit, advance, check_batch, clip, encode, place
+from tailrace.log import rules
+from tailrace.log.base import Entry, Producer
+from tailrace.log.rules import admit, advance, check_batch, clip, encode, place
 from tailrace.testing.contract.tools import ended, line, queued
 
 
@@ -74,7 +75,7 @@ def test_batches_that_no_log_takes() -> None:
         [],
         [ended(), line()],
         [ended(), ended()],
-        [line()] * (base.BATCH_MAX_EVENTS + 1),
+        [line()] * (rules.BATCH_MAX_EVENTS + 1),
     ):
         with pytest.raises(InvalidEvent):
             check_batch(batch)
@@ -83,7 +84,7 @@ def test_batches_that_no_log_takes() -> None:
 
 def test_an_event_over_the_limit_names_itself() -> None:
     with pytest.raises(PayloadTooLarge, match=r"log\.line") as caught:
-        encode("X", [line(), line("x" * base.EVENT_MAX_BYTES)])
+        encode("X", [line(), line("x" * rules.EVENT_MAX_BYTES)])
     assert caught.value.hint
 
 
@@ -105,7 +106,7 @@ def test_the_index_moves_with_the_batch() -> None:
 
 
 def test_a_page_ends_at_its_bytes_with_at_least_one_event() -> None:
-    large = Record(1, "t", b"x" * base.PAGE_MAX_BYTES)
+    large = Record(1, "t", b"x" * rules.PAGE_MAX_BYTES)
     small = Record(2, "t", b"x")
     assert clip([]) == []
     assert clip([large, small]) == [large]

@@ -28,6 +28,10 @@ from tailrace.log.base import (
     Opened,
     Opening,
     Producer,
+    unheard,
+)
+from tailrace.log.facts import MemoryFacts
+from tailrace.log.rules import (
     admit,
     advance,
     bytes_of,
@@ -36,9 +40,7 @@ from tailrace.log.base import (
     clip,
     encode,
     place,
-    unheard,
 )
-from tailrace.log.facts import MemoryFacts
 from tailrace.metrics import LogMeter
 
 

@@ -31,10 +31,6 @@ from tailrace.log.base import (
     Opened,
     Opening,
     Producer,
-    admit,
-    check_batch,
-    check_first,
-    encode,
     unheard,
 )
 from tailrace.log.redis_facts import RedisFacts
@@ -46,6 +42,7 @@ from tailrace.log.redis_restore import restore
 from tailrace.log.redis_scripts import REMOVE, RENEW, TRIM
 from tailrace.log.redis_watch import Watches
 from tailrace.log.redis_writer import NOTHING, Writer, batch, not_found
+from tailrace.log.rules import admit, check_batch, check_first, encode
 from tailrace.metrics import LogMeter
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tailrace.events import Record
-from tailrace.log.base import PAGE_MAX_BYTES, Entry
+from tailrace.log.base import Entry
 from tailrace.log.redis_feeds import REMOVED, Page
 from tailrace.log.redis_lane import Job, Lane
 from tailrace.log.redis_link import Command, Link
 from tailrace.log.redis_scripts import READ
+from tailrace.log.rules import PAGE_MAX_BYTES
 
 ROUND_MAX_READS = 64  # pages in one answer: 16 MB at most, but for events larger than a page
 

@@ -15,10 +15,11 @@ from pydantic_core import from_json
 from tailrace.clock import stopwatch
 from tailrace.errors import ExecutionNotFound
 from tailrace.events import Draft
-from tailrace.log.base import Entry, Opening, Producer, advance
+from tailrace.log.base import Entry, Opening, Producer
 from tailrace.log.redis_lane import Job, Lane
 from tailrace.log.redis_link import Command, Link
 from tailrace.log.redis_scripts import APPEND, CREATE
+from tailrace.log.rules import advance
 
 ROUND_MAX_JOBS = 512  # bounds how long one round can make the first of it wait
 ROUND_MAX_BYTES = 8_388_608  # likewise, and what one script holds in the server's memory

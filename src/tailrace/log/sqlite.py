@@ -29,13 +29,9 @@ from tailrace.log.base import (
     Opened,
     Opening,
     Producer,
-    advance,
-    check_batch,
-    check_first,
-    encode,
-    place,
     unheard,
 )
+from tailrace.log.rules import advance, check_batch, check_first, encode, place
 from tailrace.log.sqlite_facts import SqliteFacts
 from tailrace.log.sqlite_file import Job, Worker, connect, translated
 from tailrace.log.sqlite_watch import Watches

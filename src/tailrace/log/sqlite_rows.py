@@ -11,7 +11,8 @@ from typing import Any
 
 from tailrace.errors import ExecutionNotFound, PayloadNotFound
 from tailrace.events import Record
-from tailrace.log.base import Appended, Entry, Kept, Producer, clip
+from tailrace.log.base import Appended, Entry, Kept, Producer
+from tailrace.log.rules import clip
 
 Row = tuple[int, int, str, bytes]  # an event: its log's number, its sequence, its type, its tail
 

@@ -19,7 +19,8 @@ from tailrace.clock import stopwatch
 from tailrace.errors import ExecutionExists, ExecutionRunning
 from tailrace.events import Draft, Record
 from tailrace.log import sqlite_rows as rows
-from tailrace.log.base import Appended, Entry, Producer, admit, advance, place
+from tailrace.log.base import Appended, Entry, Producer
+from tailrace.log.rules import admit, advance, place
 from tailrace.log.sqlite_file import Job, Worker, translated
 from tailrace.log.sqlite_watch import Fresh, FreshLogs, Watches
 from tailrace.metrics import LogMeter

@@ -11,7 +11,8 @@ import anyio.lowlevel
 
 from tailrace.errors import InvalidEvent, LogSealed, PayloadTooLarge
 from tailrace.events import Draft
-from tailrace.log.base import EVENT_MAX_BYTES, Appended, Opening
+from tailrace.log.base import Appended, Opening
+from tailrace.log.rules import EVENT_MAX_BYTES
 from tailrace.testing.contract.bench import Bench, check
 from tailrace.testing.contract.tools import (
     TS,

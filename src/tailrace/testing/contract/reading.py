@@ -4,7 +4,7 @@ The law of this file: nothing is left out without a sign of it.
 """
 
 from tailrace.errors import ExecutionNotFound, PayloadNotFound, PositionConflict
-from tailrace.log.base import PAGE_MAX_BYTES
+from tailrace.log.rules import PAGE_MAX_BYTES
 from tailrace.testing.contract.bench import Bench, check
 from tailrace.testing.contract.tools import begin, line, read_all, refuses, seqs
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace.errors import InvalidRequest, PayloadTooLarge, StoreClosed, TailraceError
 from tailrace.flow.build import Flow
-from tailrace.http import executions, ingest, probe, problems, prometheus, sessions, ui
+from tailrace.http import about, executions, ingest, probe, problems, prometheus, sessions, ui
 from tailrace.http.access import Gate
 from tailrace.http.bodies import head_refusal, require_json
 from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
@@ -55,11 +55,12 @@ def create_app(runtime: Runtime) -> ASGIApp:
     )
     problems.install(app)
     app.include_router(executions.router(runtime))
+    app.include_router(about.catalog(runtime))
     app.include_router(workloads_router(runtime))
     app.include_router(ingest.router(runtime))
     app.include_router(sessions.router(runtime))
     app.include_router(probe.router(runtime))
-    app.include_router(executions.health(runtime))
+    app.include_router(about.health(runtime))
     observer = (
         Observer(runtime) if runtime.settings.metrics or runtime.settings.access_log else None
     )

@@ -13,17 +13,16 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from tailrace import events
-from tailrace.agent import Agent
-from tailrace.errors import ExecutionNotFound, ShuttingDown
-from tailrace.flow.build import Flow
+from tailrace.errors import ExecutionNotFound
 from tailrace.http.observe import traceparent
+from tailrace.http.problems import ANSWERS
 from tailrace.log.base import Entry
 from tailrace.positions import Position, resolve
 from tailrace.runtime import Runtime
-from tailrace.version import __version__
 from tailrace.work.base import Priority
 
 _WAIT = re.compile(r"\bwait=(\d{1,4})\b")
+BASE = "/workspaces/{workspace}/executions"
 WAIT_MAX_S = 300  # a longer wait belongs on the stream, which proxies do not cut
 
 
@@ -56,18 +55,6 @@ class Cancel(BaseModel):
     reason: str | None = Field(default=None, max_length=1000)
 
 
-class Problem(BaseModel):
-    """An error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    retryable: bool
-    hint: str | None = None
-
-
 def links(request: Request, workspace: str, execution_id: str) -> dict[str, str]:
     """Where everything of an execution is, under whatever prefix this app is mounted."""
     root = request.scope.get("root_path", "")
@@ -83,20 +70,24 @@ def links(request: Request, workspace: str, execution_id: str) -> dict[str, str]
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """The routes below `/api/v1`."""
-    api = APIRouter(
-        prefix="/api/v1", responses={"default": {"model": Problem, "description": "An error."}}
-    )
-    base = "/workspaces/{workspace}/executions"
+    """The routes of executions, below `/api/v1`."""
+    api = APIRouter(prefix="/api/v1", responses=ANSWERS)
+    _control(api, runtime)
+    _look(api, runtime)
+    _contents(api, runtime)
+    return api
 
-    async def owned(workspace: str, execution_id: str) -> Entry:
-        """Look an execution up; one of another workspace does not exist here."""
-        entry = await runtime.log.entry(execution_id)
-        if entry.workspace != workspace:
-            raise ExecutionNotFound(f"There is no execution {execution_id!r} here")
-        return entry
 
-    @api.post(base, status_code=202, tags=["executions"], summary="Start a flow")
+async def _owned(runtime: Runtime, workspace: str, execution_id: str) -> Entry:
+    """Look an execution up; one of another workspace does not exist there."""
+    entry = await runtime.log.entry(execution_id)
+    if entry.workspace != workspace:
+        raise ExecutionNotFound(f"There is no execution {execution_id!r} here")
+    return entry
+
+
+def _control(api: APIRouter, runtime: Runtime) -> None:
+    @api.post(BASE, status_code=202, tags=["executions"], summary="Start a flow")
     async def start(
         workspace: str, body: Start, request: Request, prefer: str | None = Header(None)
     ) -> Response:
@@ -126,7 +117,21 @@ def router(runtime: Runtime) -> APIRouter:
             headers={"Location": where["self"]},
         )
 
-    @api.get(base, tags=["executions"], summary="List executions, newest first")
+    @api.post(
+        BASE + "/{execution_id}/cancel", status_code=202, tags=["executions"], summary="Stop it"
+    )
+    async def cancel(
+        workspace: str, execution_id: str, response: Response, body: Cancel | None = None
+    ) -> dict[str, Any]:
+        await _owned(runtime, workspace, execution_id)
+        reason = body.reason if body else None
+        entry = await runtime.cancel(execution_id, by="api", reason=reason)
+        response.status_code = 200 if entry.sealed else 202
+        return entry.to_dict()
+
+
+def _look(api: APIRouter, runtime: Runtime) -> None:
+    @api.get(BASE, tags=["executions"], summary="List executions, newest first")
     async def list_(
         workspace: str,
         limit: int = Query(50, ge=1, le=200),
@@ -134,37 +139,29 @@ def router(runtime: Runtime) -> APIRouter:
         status: str | None = Query(None),
     ) -> dict[str, Any]:
         if before is not None:
-            await owned(workspace, before)  # else it would tell whether another has that id
+            await _owned(
+                runtime, workspace, before
+            )  # else it would tell whether another has that id
         entries = await runtime.entries(workspace, limit=limit, before=before, status=status)
         more = entries[-1].execution_id if len(entries) == limit else None
         return {"executions": [entry.to_dict() for entry in entries], "before": more}
 
-    @api.get(base + "/{execution_id}", tags=["executions"], summary="One execution and its nodes")
+    @api.get(BASE + "/{execution_id}", tags=["executions"], summary="One execution and its nodes")
     async def get(workspace: str, execution_id: str, request: Request) -> dict[str, Any]:
-        await owned(workspace, execution_id)
+        await _owned(runtime, workspace, execution_id)
         state = await runtime.view(execution_id)
         return state.to_dict() | {"links": links(request, workspace, execution_id)}
 
-    @api.post(
-        base + "/{execution_id}/cancel", status_code=202, tags=["executions"], summary="Stop it"
-    )
-    async def cancel(
-        workspace: str, execution_id: str, response: Response, body: Cancel | None = None
-    ) -> dict[str, Any]:
-        await owned(workspace, execution_id)
-        reason = body.reason if body else None
-        entry = await runtime.cancel(execution_id, by="api", reason=reason)
-        response.status_code = 200 if entry.sealed else 202
-        return entry.to_dict()
 
-    @api.get(base + "/{execution_id}/events", tags=["streams"], summary="A page of events")
+def _contents(api: APIRouter, runtime: Runtime) -> None:
+    @api.get(BASE + "/{execution_id}/events", tags=["streams"], summary="A page of events")
     async def page(
         workspace: str,
         execution_id: str,
         after: str | None = Query(None, description="A position; exclusive."),
         limit: int = Query(500, ge=1, le=1000),
     ) -> Response:
-        entry = await owned(workspace, execution_id)
+        entry = await _owned(runtime, workspace, execution_id)
         opening = resolve(entry, Position.parse(after) if after else None)
         records = await runtime.log.read(execution_id, opening.after, limit)
         last = records[-1] if records else None
@@ -183,57 +180,13 @@ def router(runtime: Runtime) -> APIRouter:
         return Response(body, media_type="application/json")
 
     @api.get(
-        base + "/{execution_id}/payloads/{digest}",
+        BASE + "/{execution_id}/payloads/{digest}",
         tags=["executions"],
         summary="A value that was too large for its event, by the digest in its summary",
     )
     async def payload(workspace: str, execution_id: str, digest: str) -> Response:
-        await owned(workspace, execution_id)
+        await _owned(runtime, workspace, execution_id)
         data = await runtime.log.payload(execution_id, digest)
         # Named by what it holds, it can never change.
         headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
         return Response(data, media_type="application/json", headers=headers)
-
-    @api.get("/catalog", tags=["server"], summary="Flows and event types")
-    async def catalog() -> dict[str, Any]:
-        found = runtime.flows.values()
-        flows = [
-            made.ir.model_dump(by_alias=True, exclude_none=True)
-            for made in found
-            if isinstance(made, Flow)
-        ]
-        agents = [
-            {
-                "name": made.name,
-                "kind": made.kind,
-                "input_schema": made.input_model.model_json_schema(),
-                "output_schema": made.out_schema,
-            }
-            for made in found
-            if isinstance(made, Agent)
-        ]
-        types = [
-            {"type": name, "terminal": payload.terminal, "control": payload.control}
-            for name, payload in events.CATALOG.items()
-        ]
-        return {"version": __version__, "flows": flows, "agents": agents, "events": types}
-
-    return api
-
-
-def health(runtime: Runtime) -> APIRouter:
-    """Liveness and readiness, at the root of the app."""
-    api = APIRouter(tags=["server"])
-
-    @api.get("/healthz", summary="The process lives")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok", "version": __version__}
-
-    @api.get("/readyz", summary="It can serve: the store answers and no shutdown is under way")
-    async def readyz() -> dict[str, Any]:
-        if runtime.hub.closing:
-            raise ShuttingDown
-        await runtime.log.entries("default", limit=1)
-        return {"status": "ready", "watching": runtime.hub.watching}
-
-    return api

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import JSONResponse
 
 from tailrace.http.asked import holder
-from tailrace.http.executions import Problem, links
+from tailrace.http.executions import links
 from tailrace.http.faces import NDJSON
+from tailrace.http.problems import ANSWERS
 from tailrace.ingest import Ingest, Taken
 from tailrace.jobs import Job, Jobs, Progress, malformed
 from tailrace.reported import Batch, Report
@@ -56,7 +57,7 @@ def router(runtime: Runtime) -> APIRouter:
     jobs = Jobs(runtime, ingest)
     answers: dict[int | str, dict[str, Any]] = {
         200: {"model": Accepted, "description": "The log had it already."},
-        "default": {"model": Problem, "description": "An error."},
+        **ANSWERS,
     }
     api = APIRouter(prefix="/api/v1", tags=["ingest"], responses=answers)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -18,6 +19,24 @@ from tailrace.errors import InvalidRequest, TailraceError
 _logger = logging.getLogger("tailrace.http")
 RETRY_AFTER_S = 1
 CODE = "tailrace.code"  # in the ASGI scope of a request that was answered with an error
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    retryable: bool
+    hint: str | None = None
+
+
+# What every route may answer with, for its description.
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": Problem, "description": "An error."}
+}
 
 
 class _ProblemResponse(JSONResponse):

@@ -14,8 +14,8 @@ from tailrace.clock import rfc3339
 from tailrace.errors import ExecutionNotFound, Forbidden
 from tailrace.http.access import COOKIE
 from tailrace.http.asked import holder
-from tailrace.http.executions import Problem
 from tailrace.http.origins import host_name, is_loopback
+from tailrace.http.problems import ANSWERS
 from tailrace.runtime import Runtime
 
 # Who asks where nobody is asked who they are: clients need not know which server they have.
@@ -27,7 +27,7 @@ def router(runtime: Runtime) -> APIRouter:
     api = APIRouter(
         prefix="/api/v1",
         tags=["access"],
-        responses={"default": {"model": Problem, "description": "An error."}},
+        responses=ANSWERS,
     )
     access = runtime.access
 

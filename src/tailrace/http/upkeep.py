@@ -6,7 +6,7 @@ the port reads it.
 
 from fastapi import FastAPI
 
-from tailrace.http import executions, problems, prometheus
+from tailrace.http import about, problems, prometheus
 from tailrace.http.observe import Observer
 from tailrace.metrics import Tally
 from tailrace.runtime import Runtime
@@ -17,7 +17,7 @@ def worker_app(runtime: Runtime) -> FastAPI:
     """`/healthz`, `/readyz` and, unless the settings say no, `/metrics` of a runtime that works."""
     app = FastAPI(title="Tailrace worker", version=__version__, docs_url=None, redoc_url=None)
     problems.install(app)
-    app.include_router(executions.health(runtime))
+    app.include_router(about.health(runtime))
     if runtime.settings.metrics:
         runtime.metrics = tally = Tally()
         app.include_router(prometheus.router(runtime, Observer(runtime), tally))

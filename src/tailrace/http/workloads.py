@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from tailrace.http.executions import Problem, links
+from tailrace.http.executions import links
+from tailrace.http.problems import ANSWERS
 from tailrace.runtime import Runtime
 
 
@@ -28,9 +29,7 @@ class StartWorkload(BaseModel):
 
 def workloads_router(runtime: Runtime) -> APIRouter:
     """The route that starts a command; its lines are at `…/workloads/{id}/logs`."""
-    api = APIRouter(
-        prefix="/api/v1", responses={"default": {"model": Problem, "description": "An error."}}
-    )
+    api = APIRouter(prefix="/api/v1", responses=ANSWERS)
 
     @api.post(
         "/workloads", status_code=202, tags=["workloads"], summary="Start a command by its name"

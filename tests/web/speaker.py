@@ -1,6 +1,7 @@
 """An agent that speaks Markdown, uses tools, fails at one, and counts its tokens."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 
@@ -30,12 +31,18 @@ height = mean + sum(a * cos(w * t - g) for a, w, g in constants)
 """
 
 
+async def told(hold: str, what: str) -> None:
+    """Go on when the test has written that file, in the folder that it holds us by."""
+    while hold and not (Path(hold) / what).exists():  # noqa: ASYNC110 - the test is another process
+        await anyio.sleep(0.02)
+
+
 @agent
-async def tides(port: str = "Brest", pause_s: float = 0.0) -> AsyncIterator[object]:
+async def tides(port: str = "Brest", hold: str = "", pause_s: float = 0.0) -> AsyncIterator[object]:
     """Say when high water is."""
     yield f"Let me look at the constants of {port}.\n\n"
     with tool_call("constants", {"port": port, "fields": ["amplitude", "speed", "phase"]}) as call:
-        await anyio.sleep(pause_s)
+        await told(hold, "constants")
         call.output = [{"name": name, "amplitude": 2.05} for name in ("M2", "S2", "N2")]
     usage(input_tokens=412, output_tokens=31)
     try:
@@ -45,7 +52,8 @@ async def tides(port: str = "Brest", pause_s: float = 0.0) -> AsyncIterator[obje
         emit("weather.skipped", port=port, reason="no answer")
     for word in TEXT.split(" "):
         yield word + " "
-        await anyio.sleep(pause_s / 100)
+        await anyio.sleep(pause_s)
+    await told(hold, "text")
     usage(input_tokens=538, output_tokens=214)
     async with step("check"):
         with tool_call("almanac") as call:
@@ -53,9 +61,11 @@ async def tides(port: str = "Brest", pause_s: float = 0.0) -> AsyncIterator[obje
 
 
 @node
-async def gauge(count: int, pause_s: float) -> AsyncIterator[dict[str, object]]:
+async def gauge(count: int, hold: str, pause_s: float) -> AsyncIterator[dict[str, object]]:
     """Give the level of the water, again and again."""
     for number in range(count):
+        if number == count - 1:
+            await told(hold, "last")
         yield {"level_m": round(3.4 + number / 100, 2), "rising": True, "station": "Brest"}
         await anyio.sleep(pause_s)
 
@@ -70,9 +80,9 @@ async def chart(count: int) -> AsyncIterator[dict[str, object]]:
 
 
 @flow
-def levels(count: int = 30, pause_s: float = 0.0) -> object:
+def levels(count: int = 30, hold: str = "", pause_s: float = 0.0) -> object:
     """Stream levels."""
-    return gauge(count, pause_s)
+    return gauge(count, hold, pause_s)
 
 
 @flow

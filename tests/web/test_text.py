@@ -21,19 +21,23 @@ expect.set_options(timeout=15_000)
 SPEAKER = str(Path(__file__).with_name("speaker.py"))
 
 
-def test_an_agent_is_watched_as_it_speaks(server: Server, page: "Page", shot: Shot) -> None:
+def test_an_agent_is_watched_as_it_speaks(
+    server: Server, page: "Page", shot: Shot, tmp_path: Path
+) -> None:
     server.begin(SPEAKER)
-    execution = server.start("tides", pause_s=1.5)
+    execution = server.start("tides", hold=str(tmp_path), pause_s=0.01)
     page.goto(server.page(f"executions/{execution}"))  # what speaks is shown speaking
     constants = page.locator("[data-tool='constants']")
     expect(constants).to_have_attribute("data-status", "running")
     expect(page.get_by_text("Let me look at the constants of Brest.")).to_be_visible()
+    (tmp_path / "constants").touch()
     expect(constants).to_have_attribute("data-status", "completed")
     figures = page.locator("[data-figure='tokens out']")
     expect(figures).to_contain_text("31")
     expect(page.locator("[data-figure='characters/s']")).to_be_visible()
     expect(page.locator("[data-speaking]")).to_be_visible()
     shot("text-live")
+    (tmp_path / "text").touch()
     expect(figures).to_contain_text("245")  # they are summed
     final = page.get_by_role("region", name="Final output")
     expect(final).to_contain_text("completed")
@@ -103,13 +107,16 @@ def test_an_output_is_seen_as_it_is_made(server: Server, page: "Page", shot: Sho
 
 
 @pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
-def test_values_are_seen_as_they_come(server: Server, page: "Page", shot: Shot) -> None:
+def test_values_are_seen_as_they_come(
+    server: Server, page: "Page", shot: Shot, tmp_path: Path
+) -> None:
     server.begin(SPEAKER)
-    execution = server.start("levels", count=150, pause_s=0.02)
+    execution = server.start("levels", count=150, hold=str(tmp_path), pause_s=0.02)
     page.goto(server.page(f"executions/{execution}?panel=text"))
     values = page.get_by_role("region", name="Values")
     expect(values).to_contain_text(re.compile(r"\d+/s"))
     shot("items")
+    (tmp_path / "last").touch()
     expect(page.get_by_role("region", name="Final output")).to_contain_text("completed")
     newest = values.get_by_role("listitem").first
     expect(newest).to_contain_text("149")

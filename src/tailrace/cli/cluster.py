@@ -119,13 +119,14 @@ class Cluster:
         source = process.stdout if name == "redis" else process.stderr
         assert source is not None
         lines = BufferedByteReceiveStream(source)
+        line = "and said nothing"
         try:
             while True:
                 line = (await lines.receive_until(b"\n", LINE_MAX)).decode(errors="replace")
                 if ready in line:
                     return line
         except (anyio.IncompleteRead, anyio.EndOfStream):
-            raise RemoteError(f"{name} ended before it was ready") from None
+            raise RemoteError(f"{name} ended before it was ready: {line}") from None
 
     def kill(self, name: str) -> None:
         """As a machine does that loses its power."""

@@ -260,6 +260,7 @@ def test_tail_resumes_and_stops_where_it_is_told(shell: Shell, flows: str) -> No
     assert len(shell.run("tail", "--no-follow").stdout.splitlines()) == 5
 
 
+@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_lists_and_shows(shell: Shell, flows: str) -> None:
     assert "tailrace run etl" in shell.run("ls").stderr
     shell.run("run", f"{flows}:doubled")
@@ -270,6 +271,7 @@ def test_lists_and_shows(shell: Shell, flows: str) -> None:
     assert (shown["output"], shown["nodes"][0]["status"]) == (2, "completed")
 
 
+@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_graphs_are_drawn_and_checked(shell: Shell) -> None:
     ir = json.loads(shell.run("graph", "s2_site", "--json").stdout)
     assert (ir["capture"], ir["nodes"][-1]["streaming"]) == ("watch", True)

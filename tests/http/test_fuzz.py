@@ -172,7 +172,7 @@ async def document_of(served: Served) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.timeout(120)  # ten thousand requests: a quarter of a minute where nothing else runs
+@pytest.mark.timeout(240)  # ten thousand requests: a quarter of a minute where nothing else runs
 async def test_ten_thousand_bad_requests(
     target: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,7 +42,6 @@ def in_every_way(page: "Page") -> list[Any]:
     return found
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_the_list_and_every_panel(server: Server, page: "Page") -> None:
     server.begin("etl", "answer", MINUTE)
     failed = server.start("etl", wait=True, fail=True)

@@ -33,7 +33,6 @@ def _sign_in(page: "Page", key: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_a_session_that_ends_leads_to_the_login_and_back(
     server: Server, page: "Page", context: "BrowserContext", complaints: Complaints, shot: Shot
 ) -> None:

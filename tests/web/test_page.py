@@ -80,7 +80,6 @@ def test_what_there_is_not_is_said(server: Server, page: "Page") -> None:
     expect(page.get_by_text("There is no such page")).to_be_visible()
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_ten_tabs_use_two_connections_and_catch_up_with_a_server_that_restarts(
     server: Server, context: "BrowserContext"
 ) -> None:

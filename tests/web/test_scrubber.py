@@ -78,7 +78,6 @@ def test_the_track_is_dragged_and_a_past_moment_does_not_tick(server: Server, pa
     expect(page.locator("main header").first).to_contain_text(re.compile(r"\d+ ms"))
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_a_log_is_played_to_its_end(server: Server, page: "Page") -> None:
     server.begin("etl")
     execution_id = server.start("etl", wait=True)
@@ -97,7 +96,6 @@ def test_a_log_is_played_to_its_end(server: Server, page: "Page") -> None:
     expect(page.get_by_role("button", name="End")).to_be_disabled()
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_playing_is_smooth_and_skips_pauses(server: Server, browser: "Browser") -> None:
     server.begin(MINUTE)
     execution_id = server.start("minute", wait=True, seconds=2)

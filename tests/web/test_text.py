@@ -106,7 +106,6 @@ def test_an_output_is_seen_as_it_is_made(server: Server, page: "Page", shot: Sho
     expect(document).to_have_count(0)
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_values_are_seen_as_they_come(
     server: Server, page: "Page", shot: Shot, tmp_path: Path
 ) -> None:

@@ -269,7 +269,7 @@ def renamed(archive: Archive, execution_id: str) -> Archive:
         if made.event() != replace(record.event(), execution_id=execution_id):
             raise InvalidExport(f"Event {record.seq}: its fields are not in their order")
         records.append(made)
-    entry = replace(archive.entry, execution_id=execution_id, epoch=secrets.token_hex(4))
+    entry = archive.entry._replace(execution_id=execution_id, epoch=secrets.token_hex(4))
     return Archive(entry, records, archive.payloads)
 
 
@@ -294,8 +294,8 @@ async def restore(runtime: Runtime, archive: Archive) -> Entry:
         entry = advance(entry, [lost], tails)
     aside_bytes = sum(map(len, archive.payloads.values()))
     begun = [record.event().attempt for record in records if record.type == "execution.started"]
-    entry = replace(
-        entry, bytes=bytes_of(records), aside_bytes=aside_bytes, attempt=max(begun, default=0)
+    entry = entry._replace(
+        bytes=bytes_of(records), aside_bytes=aside_bytes, attempt=max(begun, default=0)
     )
     return await runtime.log.restore(entry, records, archive.payloads)
 

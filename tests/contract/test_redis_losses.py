@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -200,7 +199,7 @@ async def test_an_end_that_was_lost_makes_a_log_open_again(log: RedisLog, redis:
 async def test_a_log_that_never_came_in_whole_is_nowhere(log: RedisLog, redis: Redis) -> None:
     """Its parts go by themselves."""
     await begin(log)
-    entry = replace(await log.entry("X1"), execution_id="X2")
+    entry = (await log.entry("X1"))._replace(execution_id="X2")
     records = await log.read("X1", 0, 9)
     do = log._writer.do
 

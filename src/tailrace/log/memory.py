@@ -107,7 +107,7 @@ class MemoryLog(Opened):
         self._require_open()
         if entry.execution_id in self._logs:
             raise ExecutionExists(f"{entry.execution_id} exists already")
-        entry = replace(entry, number=self._newest + 1)
+        entry = entry._replace(number=self._newest + 1)
         self._begin(_Log(entry, list(records), payloads=dict(payloads)))
         return entry
 
@@ -232,7 +232,7 @@ class MemoryLog(Opened):
         floor = max(min(floor, log.entry.head), log.entry.floor)
         gone = log.records[: floor - log.entry.floor]
         del log.records[: len(gone)]
-        log.entry = replace(log.entry, floor=floor, bytes=log.entry.bytes - bytes_of(gone))
+        log.entry = log.entry._replace(floor=floor, bytes=log.entry.bytes - bytes_of(gone))
         return log.entry
 
     async def remove(self, execution_id: str) -> None:

@@ -15,7 +15,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import anyio
 
@@ -151,8 +150,8 @@ class RedisLog(Opened):
             await self._appended(execution_id, tails, ended=drafts[-1].type in TERMINAL)
             return Appended(answer[1], answer[2])
         _, head, event, begun, number, first, last = answer
-        entry = replace(
-            NOTHING, execution_id=execution_id, head=head, last_status_event=event, attempt=begun
+        entry = NOTHING._replace(
+            execution_id=execution_id, head=head, last_status_event=event, attempt=begun
         )
         # The script refused it; the rules that all stores share say why.
         admitted = admit(
@@ -227,7 +226,7 @@ class RedisLog(Opened):
         number = await self._index.announce(
             execution_id, entry.workspace, lease, ended=entry.sealed
         )
-        return replace(entry, number=number)
+        return entry._replace(number=number)
 
     async def read(self, execution_id: str, after: int, limit: int) -> Sequence[Record]:
         """Read events after a position."""

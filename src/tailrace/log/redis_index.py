@@ -18,7 +18,6 @@ other log ever has.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from tailrace.events import TERMINAL
 from tailrace.log.base import Entry, Kept
@@ -268,7 +267,7 @@ class Index:
         """Look up the logs that the index names, by their numbers there; those that are gone not."""
         entries = await self._reader.entries([row.decode() for row in rows[::2]])
         return [
-            replace(entry, number=int(number))
+            entry._replace(number=int(number))
             for entry, number in zip(entries, rows[1::2], strict=True)
             if entry is not None
         ]

@@ -6,7 +6,6 @@ the contract finds out if it does not.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from tailrace.errors import (
     AttemptFenced,
@@ -126,8 +125,7 @@ def advance(entry: Entry, drafts: Sequence[Draft], tails: Sequence[bytes]) -> En
                 attempt = draft.attempt
         if draft.aside:
             aside += sum(map(len, draft.aside.values()))
-    return replace(
-        entry,
+    return entry._replace(
         head=entry.head + len(drafts),
         updated_at=drafts[-1].ts,
         last_status_event=status_event,

@@ -145,6 +145,9 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
         raise
 
 
+Call = tuple[Callable[..., None], tuple[Any, ...]]  # to be made on the event loop
+
+
 class Job:
     """Work for a thread, and the future that its caller awaits."""
 
@@ -200,6 +203,7 @@ class Worker:
         self._connect, self._work, self._batch, self._tick = connect, work, batch, tick_s
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._pending = 0
+        self._calls: list[Call] = []
         self._closed = True
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop
@@ -238,7 +242,13 @@ class Worker:
         return job
 
     def call_on_loop(self, callback: Callable[..., None], *args: Any) -> None:
-        """From the thread: call something on the event loop, in the order of these calls."""
+        """From the thread: call something on the event loop, before what waits for these jobs.
+
+        That is after the round of work: to wake the loop is a system call, and costs once so.
+        """
+        self._calls.append((callback, args))
+
+    def _wake(self, callback: Callable[..., None], *args: Any) -> None:
         # A loop that was closed under us has nobody left to tell.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
@@ -247,17 +257,18 @@ class Worker:
         try:
             connection = self._connect()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the opener
-            self.call_on_loop(self._opened.set_exception, error)
+            self._wake(self._opened.set_exception, error)
             return
-        self.call_on_loop(self._opened.set_result, None)
+        self._wake(self._opened.set_result, None)
         ending = False
         while not ending:
             jobs, ending = self._take()
             self._work(connection, jobs)
-            if jobs:
-                self.call_on_loop(self._settle, jobs)
+            calls, self._calls = self._calls, []
+            if jobs or calls:
+                self._wake(self._settle, calls, jobs)
         connection.close()
-        self.call_on_loop(self._ended.set_result, None)
+        self._wake(self._ended.set_result, None)
 
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for the first job, then take with it what waits already: that is group commit."""
@@ -272,7 +283,11 @@ class Worker:
             return jobs, True
         return jobs, False
 
-    def _settle(self, jobs: list[Job]) -> None:
+    def _settle(self, calls: list[Call], jobs: list[Job]) -> None:
         self._pending -= len(jobs)
-        for job in jobs:
-            job.settle()
+        try:
+            for callback, args in calls:
+                callback(*args)
+        finally:
+            for job in jobs:
+                job.settle()

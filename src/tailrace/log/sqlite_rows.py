@@ -6,7 +6,6 @@ remembers nothing; whose thread that is, and in which transaction, is its caller
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 from tailrace.errors import ExecutionNotFound, PayloadNotFound
@@ -16,7 +15,7 @@ from tailrace.log.rules import clip
 
 Row = tuple[int, int, str, bytes]  # an event: its log's number, its sequence, its type, its tail
 
-_COLUMNS = tuple(field.name for field in fields(Entry) if field.name != "number")
+_COLUMNS = tuple(name for name in Entry._fields if name != "number")
 _ENTRY = f"SELECT {', '.join(_COLUMNS)}, log FROM execution"  # an entry's number is its row's
 
 # --- looking --------------------------------------------------------------------------------------
@@ -192,7 +191,7 @@ def trim(connection: sqlite3.Connection, entry: Entry, floor: int) -> Entry:
         (entry.number, floor),
     ).fetchone()[0]
     connection.execute("DELETE FROM event WHERE log = ? AND seq < ?", (entry.number, floor))
-    entry = replace(entry, floor=floor, bytes=entry.bytes - gone)
+    entry = entry._replace(floor=floor, bytes=entry.bytes - gone)
     connection.execute(
         "UPDATE execution SET floor = ?, bytes = ? WHERE log = ?",
         (floor, entry.bytes, entry.number),

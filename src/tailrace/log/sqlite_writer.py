@@ -12,7 +12,6 @@ new is read for the watches. But for its making, all of this runs in the writer'
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tailrace.clock import stopwatch
@@ -95,7 +94,7 @@ class Writer(Worker):
             number = rows.insert(connection, entry, lease_until)
         except sqlite3.IntegrityError:
             raise ExecutionExists(f"{entry.execution_id} exists already") from None
-        made = self._known[entry.execution_id] = replace(entry, number=number)
+        made = self._known[entry.execution_id] = entry._replace(number=number)
         self._created.append(entry.kind)
         return made
 

@@ -5,7 +5,6 @@ at all.
 """
 
 import asyncio
-from dataclasses import replace
 
 from tailrace.errors import (
     ExecutionExists,
@@ -66,7 +65,7 @@ async def a_log_from_elsewhere_is_put_in_as_it_was(bench: Bench) -> None:
         last_status_event="execution.completed",
     )
     put = await log.restore(entry, records, {"d": b"1"})
-    assert put == replace(entry, number=put.number)
+    assert put == entry._replace(number=put.number)
     assert put.number > (await log.entry("X1")).number
     for handle in (log, other):
         assert await handle.entry("X2") == put
@@ -76,7 +75,7 @@ async def a_log_from_elsewhere_is_put_in_as_it_was(bench: Bench) -> None:
         assert not await handle.unfinished("w")
     await refuses(LogSealed, other.append("X2", [line()]))
     await refuses(ExecutionExists, other.restore(entry, records, {}))
-    await refuses(ExecutionExists, other.restore(replace(entry, execution_id="X1"), records, {}))
+    await refuses(ExecutionExists, other.restore(entry._replace(execution_id="X1"), records, {}))
     assert lines(await read_all(log, "X1")) == ["None"]
 
 

@@ -40,17 +40,25 @@ class Payload(BaseModel):
     type: ClassVar[str]
     terminal: ClassVar[bool] = False
     control: ClassVar[bool] = False
+    names: ClassVar[tuple[tuple[str, str], ...]] = ()  # of its fields, here and on the wire
 
     def __init_subclass__(cls, *, type: str, terminal: bool = False, control: bool = False) -> None:  # noqa: A002 - the envelope's own word
         cls.type, cls.terminal, cls.control = type, terminal, control
         CATALOG[type] = cls
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        fields = cls.model_fields.items()
+        cls.names = tuple((name, field_.alias or name) for name, field_ in fields)
+
     def data(self) -> dict[str, Any]:
         """Return the fields that were set, as they go on the wire; values are not converted."""
         data = dict(self.__pydantic_extra__ or {})
-        for name, field_ in type(self).model_fields.items():
-            if name in self.model_fields_set:
-                data[field_.alias or name] = getattr(self, name)
+        said = self.model_fields_set
+        if said:
+            for name, on_wire in self.names:
+                if name in said:
+                    data[on_wire] = getattr(self, name)
         return data
 
 

@@ -125,7 +125,7 @@ class _Running:
         self.resumable, self.earlier = earlier is not None, earlier or NOTHING
         self.clock: Clock = recorder.clock
         self.done = {call.id: _Slot() for call in flow.calls}
-        self.began = {call.id: anyio.Event() for call in flow.calls}
+        self.began: dict[str, anyio.Event] = {}  # of the nodes that stream to others
         self.sends: dict[str, list[_Send]] = {call.id: [] for call in flow.calls}
         self.receives: dict[tuple[str, str], _Receive] = {}
         self.completed = 0
@@ -159,6 +159,7 @@ class _Running:
             if edge.buffer is not None and edge.param is not None:
                 send, receive = anyio.create_memory_object_stream[Any](edge.buffer)
                 self.sends[edge.from_].append(send)
+                self.began.setdefault(edge.from_, anyio.Event())
                 self.receives[edge.to, edge.param] = receive
 
     # --- one node -----------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class _Running:
         try:
             while True:
                 await self.recorder.emit(events.NodeStarted(), node=call.id, attempt=attempt)
-                self.began[call.id].set()
+                self._begun(call)
                 try:
                     value, items = await self._try(call, values, attempt)
                     break
@@ -202,6 +203,11 @@ class _Running:
             await self._fail(call, error, elapsed_ms(self.clock, started), attempt)
         finally:
             self._close_inputs(call)
+
+    def _begun(self, call: Call) -> None:
+        """Let those begin that it streams to."""
+        if began := self.began.get(call.id):
+            began.set()
 
     def _complete(
         self, call: Call, value: Any, items: int | None, end: dict[str, Any], attempt: int
@@ -228,7 +234,7 @@ class _Running:
             self.failure = self.failure or (call.id, error)
             self.scope.cancel()
         self.done[call.id].skip()
-        self.began[call.id].set()
+        self._begun(call)
 
     async def _fail(self, call: Call, error: Exception, duration_ms: int, attempt: int) -> None:
         with anyio.CancelScope(shield=True):

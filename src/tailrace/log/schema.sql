@@ -1,5 +1,5 @@
--- The SQLite store, version 3 (PRAGMA user_version). Version 1 had no `sealed`, no payloads, no
--- facts and no places; version 2 had no sizes and no `ephemeral`.
+-- The SQLite store, version 4 (PRAGMA user_version). Version 1 had no `sealed`, no payloads, no
+-- facts and no places; version 2 had no sizes and no `ephemeral`; version 3 had no `attempt`.
 --
 -- execution: one row a log: its fixed facts, and what the index must know without reading
 --   events. `head` is the newest sequence, `floor` the oldest still held. A row of the workspace

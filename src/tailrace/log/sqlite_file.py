@@ -273,15 +273,16 @@ class Worker:
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for the first job, then take with it what waits already: that is group commit."""
         jobs: list[Job] = []
-        with contextlib.suppress(Empty):
+        try:
             job = self._queue.get(timeout=self._tick())
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) >= self._batch:
-                    return jobs, False
-                job = self._queue.get_nowait()
-            return jobs, True
-        return jobs, False
+        except Empty:
+            return jobs, False
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) >= self._batch or self._queue.empty():
+                return jobs, False
+            job = self._queue.get_nowait()
+        return jobs, True
 
     def _settle(self, calls: list[Call], jobs: list[Job]) -> None:
         self._pending -= len(jobs)

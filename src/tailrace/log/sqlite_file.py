@@ -286,9 +286,11 @@ class Worker:
 
     def _settle(self, calls: list[Call], jobs: list[Job]) -> None:
         self._pending -= len(jobs)
-        try:
-            for callback, args in calls:
+        for callback, args in calls:
+            try:
                 callback(*args)
-        finally:
-            for job in jobs:
-                job.settle()
+            except Exception as error:  # noqa: BLE001 - as the loop does it: it is nobody else's
+                said = {"message": "Calling back from a store's thread", "exception": error}
+                self._loop.call_exception_handler(said)
+        for job in jobs:
+            job.settle()

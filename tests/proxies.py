@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
@@ -16,7 +17,6 @@ from anyio.abc import SocketAttribute, SocketStream
 Handler = Callable[[SocketStream], Awaitable[None]]
 
 CUT = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER, zero seconds: close sends RST, not FIN
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def joined(one: SocketStream, other: SocketStream, budget: int | None = No
     """
     cut = False
 
-    async def passing(source: SocketStream, target: SocketStream, left: int | None) -> None:
+    async def passing(source: SocketStream, target: SocketStream, left: int | None = None) -> None:
         nonlocal cut
         with suppress(*CUT):
             async for data in source:
@@ -60,15 +60,23 @@ async def joined(one: SocketStream, other: SocketStream, budget: int | None = No
                     break
                 left = None if left is None else left - len(data)
                 await target.send(data)
-        tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(passing, one, other, None)
-        tasks.start_soon(passing, other, one, budget)
+    await first_of(partial(passing, one, other), partial(passing, other, one, budget))
     return cut
 
 
-def resets(stream: SocketStream) -> None:
-    """Let its close be a reset, as of a process that was killed with data unread."""
-    raw: socket.socket = stream.extra(SocketAttribute.raw_socket)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+async def first_of(*works: Callable[[], Awaitable[object]]) -> None:
+    """Do all of it until one is done; the others are cancelled."""
+
+    async def done(work: Callable[[], Awaitable[object]]) -> None:
+        await work()
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for work in works:
+            tasks.start_soon(done, work)
+
+
+def resets(made: socket.socket) -> None:
+    """Let its close be a reset, not an end: as of a process that was killed with data unread."""
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # zero seconds

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ import redis
 from anyio.abc import SocketStream
 
 from tests.conftest import needs
-from tests.proxies import joined, listening
+from tests.proxies import first_of, joined, listening
 
 PASSWORD = "sesame-of-the-tests"
 
@@ -152,13 +153,5 @@ class Moving:
 
     async def _lead(self, asking: SocketStream) -> None:
         moved = self._moved
-        there = await anyio.connect_tcp("127.0.0.1", self._server.port)
-        async with there, anyio.create_task_group() as tasks:
-
-            async def until_moved() -> None:
-                await moved.wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(until_moved)
-            await joined(asking, there)
-            tasks.cancel_scope.cancel()
+        async with await anyio.connect_tcp("127.0.0.1", self._server.port) as there:
+            await first_of(moved.wait, partial(joined, asking, there))

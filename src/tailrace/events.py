@@ -55,10 +55,9 @@ class Payload(BaseModel):
         """Return the fields that were set, as they go on the wire; values are not converted."""
         data = dict(self.__pydantic_extra__ or {})
         said = self.model_fields_set
-        if said:
-            for name, on_wire in self.names:
-                if name in said:
-                    data[on_wire] = getattr(self, name)
+        for name, on_wire in self.names:
+            if name in said:
+                data[on_wire] = getattr(self, name)
         return data
 
 

@@ -1,14 +1,13 @@
 """A replica takes over: nothing is lost that it had, and what it had not is said."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync as in_thread
 
 from tailrace.errors import InvalidSetting, QueueUnavailable, StoreUnavailable
@@ -19,6 +18,7 @@ from tailrace.testing.contract.tools import Learning, begin, ended, line, lines,
 from tailrace.work.base import Job
 from tailrace.work.saq import SaqQueue
 from tests.contract.conftest import Losing, Redis
+from tests.proxies import first_of
 from tests.servers import PASSWORD, Moving, RedisServer, Sentinel
 
 
@@ -31,12 +31,6 @@ def pair(redis: Redis) -> Iterator[tuple[RedisServer, RedisServer]]:
     yield primary, replica
     primary.remove()
     replica.remove()
-
-
-async def cancelling(tasks: TaskGroup, work: Callable[..., Awaitable[Any]], *given: Any) -> None:
-    """Do some work, and let nobody in its group wait for more."""
-    await work(*given)
-    tasks.cancel_scope.cancel()
 
 
 @pytest.mark.timeout(
@@ -68,9 +62,7 @@ async def test_what_a_replica_was_waited_for_survives_its_takeover(
             await in_thread(primary.follow, replica)
         there = lines(await read_all(log, "X1", 1))
         assert sorted(there) == sorted(acknowledged)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(cancelling, tasks, watch.until, 121)
-            tasks.start_soon(cancelling, tasks, watch.lost.wait)
+        await first_of(partial(watch.until, 121), watch.lost.wait)
         # What was not acknowledged yet may have been shown, and have died with the primary.
         assert watch.lost.is_set() or lines(watch.records) == there
 

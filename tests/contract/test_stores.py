@@ -1,6 +1,7 @@
 """Every store against every check of the contract."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,40 +36,15 @@ class MemoryBench:
         await self._log.aclose()
 
 
-class SqliteBench:
-    """Handles on one file, as several processes have."""
+class HandlesBench:
+    """Handles on one store, as several processes have; for Redis also on several machines."""
 
-    def __init__(self, path: Path, durability: str) -> None:
-        self._path, self._durability = path, durability
-        self._handles: list[SqliteLog] = []
-
-    async def log(self) -> EventLog:
-        log = SqliteLog(self._path, durability=self._durability)
-        await log.open()
-        self._handles.append(log)
-        return log
-
-    other = log
-
-    async def reopen(self) -> EventLog:
-        await self.close()
-        return await self.log()
-
-    async def close(self) -> None:
-        for handle in self._handles:
-            await handle.aclose()
-        self._handles.clear()
-
-
-class RedisBench:
-    """Handles on one prefix of a server, as several processes on several machines have."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._handles: list[RedisLog] = []
+    def __init__(self, made: Callable[[], SqliteLog | RedisLog]) -> None:
+        self._made = made
+        self._handles: list[SqliteLog | RedisLog] = []
 
     async def log(self) -> EventLog:
-        log = RedisLog(self._url)
+        log = self._made()
         await log.open()
         self._handles.append(log)
         return log
@@ -93,13 +69,13 @@ async def bench(
     request: pytest.FixtureRequest, tmp_path: Path, redis: Redis
 ) -> AsyncIterator[Bench]:
     kind, _, how = str(request.param).partition("-")
-    made: MemoryBench | SqliteBench | RedisBench
+    made: MemoryBench | HandlesBench
     if kind == "memory":
         made = MemoryBench()
     elif kind == "sqlite":
-        made = SqliteBench(tmp_path / "log.db", how)
+        made = HandlesBench(partial(SqliteLog, tmp_path / "log.db", durability=how))
     else:
-        made = RedisBench(await in_thread(redis.fresh, how == "cluster"))
+        made = HandlesBench(partial(RedisLog, await in_thread(redis.fresh, how == "cluster")))
     yield made
     await made.close()
 

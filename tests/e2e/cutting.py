@@ -9,7 +9,6 @@ import json
 import random
 import select
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER, zero seconds: close sends RST, not FIN
+from tests.proxies import resets
 
 
 @dataclass
@@ -166,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
                 part = self.server.part(data)
                 self.connection.sendall(part)
                 exchange.cut, exchange.mid_write = True, bool(part)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                resets(self.connection)
                 return
             self.connection.sendall(data)
 

@@ -4,8 +4,6 @@ The law of this file: what happens to which request is said beforehand, so that 
 must have come of it.
 """
 
-import socket
-import struct
 import threading
 from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
@@ -13,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER, zero seconds: close sends RST, not FIN
+from tests.proxies import resets
+
 REQUEST, ANSWER, REFUSED = "the request is lost", "the answer is lost", "503"
 
 
@@ -78,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def _reset(self) -> None:
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        resets(self.connection)
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name

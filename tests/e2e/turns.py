@@ -13,7 +13,7 @@ from itertools import cycle
 from typing import Self
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 
 from tests.proxies import joined, listening, resets
 
@@ -47,5 +47,5 @@ class Turns:
                     budget = self._chance.randrange(*self._cut_after) if self._cut_after else None
                     if await joined(asking, answering, budget):
                         self.cuts += 1
-                        resets(asking)
+                        resets(asking.extra(SocketAttribute.raw_socket))
                     return

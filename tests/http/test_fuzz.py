@@ -3,9 +3,7 @@
 import asyncio
 import logging
 import re
-import socket
 import sqlite3
-import struct
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -25,6 +23,7 @@ from tailrace.testing.clock import settle
 from tailrace.testing.contract.tools import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served
 from tests.http.fuzz import Fuzzer, Request
+from tests.proxies import resets
 
 SEED = 20261121
 RAW_REQUESTS, CLIENT_REQUESTS, AT_ONCE = 9_000, 1_500, 8
@@ -99,7 +98,7 @@ def abandon(writer: asyncio.StreamWriter) -> None:
     """Leave at once, without a port that waits for a minute."""
     made = writer.get_extra_info("socket")
     if made.fileno() >= 0:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        resets(made)
     writer.transport.abort()
 
 

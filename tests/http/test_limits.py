@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import gc
 import socket
-import struct
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -26,6 +25,7 @@ from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
 from tailrace.testing.contract.tools import begin, ended, line
 from tests.http.conftest import BASE, Serve, Served, messages
+from tests.proxies import resets
 
 STREAM = f"{BASE}/X1/stream"
 WORKSPACE = "/api/v1/workspaces/default/stream"
@@ -64,9 +64,7 @@ class Raw:
 
     def kill(self) -> None:
         """As if its process was killed with data unread: the other side gets a reset."""
-        self.writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+        resets(self.writer.get_extra_info("socket"))
         self.writer.transport.abort()
 
 

@@ -54,10 +54,14 @@ export const Inspector = late(() => import("./inspector.tsx"));
 /** Below everything: where in the log the page stands. */
 export const Scrubber = late(() => import("./scrubber.tsx"));
 
+/** The panel of that name; the first, where there is none. */
+export function panelOf(name: string | null): PanelInfo {
+  return PANELS.find(({ id }) => id === name) ?? PANELS[0]!;
+}
+
 /** Load a panel, and what is around it, before they are drawn. */
-export function preload(panel: string | null): Promise<unknown> {
-  const { Panel } = PANELS.find(({ id }) => id === panel) ?? PANELS[0]!;
-  return Promise.all([Inspector.preload(), Scrubber.preload(), Panel.preload()]);
+export function preload(name: string | null): Promise<unknown> {
+  return Promise.all([Inspector.preload(), Scrubber.preload(), panelOf(name).Panel.preload()]);
 }
 
 /** A form that starts an execution. */

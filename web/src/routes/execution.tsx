@@ -12,7 +12,7 @@ import { Status } from "../parts/marks.tsx";
 import { Copy, Gaps, Refused } from "../parts/problem.tsx";
 import { Duration, NowContext } from "../parts/time.tsx";
 import { timeAt } from "../inspect/index.ts";
-import { Inspector, PANELS, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
+import { Inspector, PANELS, panelOf, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
 import { usePosition } from "../position.ts";
 import { useParam, useSetParams, useTo } from "../url.ts";
 import css from "./execution.module.css";
@@ -45,7 +45,7 @@ export default function Execution({ id }: { id: string }) {
     selection: { node, event: numberOf(event) },
     select,
   };
-  const { Panel } = PANELS.find((panel) => panel.id === panelId) ?? PANELS[0]!;
+  const { Panel } = panelOf(panelId);
   return (
     <NowContext.Provider value={position === null ? null : timeAt(store, position)}>
       <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>

@@ -313,8 +313,10 @@ async def test_watchers_of_a_killed_server_resume_at_the_other(
                 doomed.send_signal(signal.SIGKILL)
                 lost = [event async for event in other.follow(dies)]
                 enough.touch()
-        # Those of the other had no reason to connect again; those of the dead one did, once.
-        assert proxy.taken == {ports[0]: 3, ports[1]: 6}
+        # Those of the other had no reason to connect again; those of the dead one did, once. What
+        # the dead one took meanwhile is the kernel's: it may end a process's connections before
+        # its listener.
+        assert proxy.taken[ports[1]] == 6
         for events in watched.got:
             assert [event.id for event in events] == list(range(1, len(events) + 1))
             assert events[-1].type == "execution.completed"

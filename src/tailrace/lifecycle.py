@@ -127,7 +127,7 @@ class NodeState:
     item_count: int | None = None
     error: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
-    of: int = 1  # the execution's attempt in which it moved last
+    execution_attempt: int = 1  # in which it moved last
 
 
 @dataclass(slots=True)
@@ -204,12 +204,13 @@ class ExecutionState:
         name = event.node or ""
         node = self.nodes.get(name)
         # What an earlier attempt did of a node does not bind this one: it may begin it anew.
-        anew = node is None or (node.of < self.attempt and event.type in NODE[NEW])
+        anew = node is None or (node.execution_attempt < self.attempt and event.type in NODE[NEW])
         before = NEW if node is None or anew else node.status
         status = self._move(NODE, before, event.type, f"node {name!r}")
         if node is None or anew:
             node = self.nodes[name] = NodeState(name)
-        node.status, node.attempt, node.of = status, event.attempt, self.attempt
+        node.status, node.attempt = status, event.attempt
+        node.execution_attempt = self.attempt
         data = event.data
         if event.type == "node.started":
             node.started_at = event.ts
@@ -234,21 +235,20 @@ class ExecutionState:
     def dump(self) -> dict[str, Any]:
         """All of it as JSON: what `load` reads."""
         body = asdict(self)
-        return body | {"execution_id": body.pop("id"), "nodes": list(body["nodes"].values())}
+        body["execution_id"] = body.pop("id")
+        body["nodes"] = list(body["nodes"].values())
+        return body
 
     @classmethod
     def load(cls, body: Mapping[str, Any]) -> "ExecutionState":
         """Read what `dump` or `to_dict` gave; what else is there is not looked at."""
-        known = {one.name: body[one.name] for one in fields(cls) if one.name in body}
-        nodes = {node["id"]: NodeState(**node) for node in body["nodes"]}
-        return cls(**known | {"id": body["execution_id"], "nodes": nodes})
+        nodes = {node["id"]: NodeState(**_known(NodeState, node)) for node in body["nodes"]}
+        return cls(**_known(cls, body) | {"id": body["execution_id"], "nodes": nodes})
 
     def to_dict(self) -> dict[str, Any]:
         """The execution as JSON resources show it."""
         body = self.dump()
         del body["partial"]
-        for node in body["nodes"]:
-            del node["of"]
         return body
 
     def raise_for_end(self) -> None:
@@ -259,6 +259,10 @@ class ExecutionState:
         end = self.end or {}
         message = (self.error or {}).get("message") or end.get("reason")
         raise error(message, execution_id=self.id, **end)
+
+
+def _known(made: type[ExecutionState | NodeState], body: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: body[one.name] for one in fields(made) if one.name in body}
 
 
 def digest_of(end: Mapping[str, Any]) -> str | None:

@@ -41,7 +41,8 @@ _logger = logging.getLogger("tailrace")
 class Here:
     """An execution that this process runs: when it has ended, and what kept its end from the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
         self.ended = anyio.Event()
         self.error: TailraceError | None = None
 
@@ -97,11 +98,11 @@ class Executions:
                 await self._require_same(execution_id, first)
                 return execution_id
             raise
-        self.here[execution_id] = here = Here()
         recorder = Recorder(self._log, self._clock, execution_id, self._intake)
+        self.here[execution_id] = here = Here(recorder)
 
         async def run() -> None:
-            await self.run(recorder, here, work, queued.deadline_ms, leave)
+            await self.run(here, work, queued.deadline_ms, leave)
 
         self._spawn(run)
         return execution_id
@@ -151,7 +152,6 @@ class Executions:
 
     async def run(
         self,
-        recorder: Recorder,
         here: Here,
         work: Work,
         deadline_ms: int | None,
@@ -160,6 +160,7 @@ class Executions:
         hand_over: bool = False,
     ) -> None:
         """Run an execution to its end, whatever that is; its place is given back."""
+        recorder = here.recorder
         try:
             await supervise(recorder, work, deadline_ms, hand_over=hand_over)
         except TailraceError as error:
@@ -172,7 +173,9 @@ class Executions:
             )
             here.error = error
         finally:
-            self.here.pop(recorder.execution_id, None)
+            # A later attempt may run in this very process: it stays.
+            if self.here.get(recorder.execution_id) is here:
+                del self.here[recorder.execution_id]
             leave()
             here.ended.set()
 
@@ -240,8 +243,10 @@ class Executions:
         while True:
             await self._clock.sleep(self._settings.lease_s / 3)
             try:
-                if self.here:
-                    await self._log.beat(tuple(self.here), self.lease_end())
+                # What has been taken over may still have to end here; its lease is another's.
+                own = [id_ for id_, here in self.here.items() if not here.recorder.overtaken]
+                if own:
+                    await self._log.beat(own, self.lease_end())
                 await self._limits.keep()
                 await self.sweep()
             except StoreError as error:

@@ -201,9 +201,9 @@ class Worker:
         self, recorder: Recorder, spec: Spec, work: Work, leave: Callable[[], None]
     ) -> None:
         executions = self._runtime.executions
-        here = executions.here[recorder.execution_id] = Here()
+        here = executions.here[recorder.execution_id] = Here(recorder)
         try:
-            await executions.run(recorder, here, work, spec.deadline_ms, leave, hand_over=True)
+            await executions.run(here, work, spec.deadline_ms, leave, hand_over=True)
         finally:
             with anyio.CancelScope(shield=True), suppress(StoreError, ExecutionNotFound):
                 await self._settle(recorder, spec, failed=here.error is not None)

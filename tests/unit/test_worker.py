@@ -239,6 +239,61 @@ async def test_what_a_zombie_says_is_not_heard(house: House) -> None:
         assert house.ran == ["first", "second", "second", "third"]
 
 
+async def test_a_worker_that_was_cut_off_can_go_on_with_its_own_execution(house: House) -> None:
+    """The end of the attempt that was given up is not the end of the next, in one process."""
+    async with house.process() as server, house.worker() as worker:
+        run = await server.start("chain")
+        await settle(100)
+        line: Any = worker._runtime.log
+        line.is_cut = True
+        await house.clock.advance(LEASE_S + 7)
+        line.is_cut = False
+        await house.clock.advance(7)
+        assert worker._runtime.running == 1
+        await house.clock.advance(LEASE_S * 4)
+        house.gate.set()
+        assert await run == 3
+        started = [e.attempt for e in await house.events(run) if e.type == "execution.started"]
+        assert started == [1, 2]
+
+
+async def test_a_zombie_keeps_no_lease(house: House) -> None:
+    """What it cannot stop runs on in it; whether another's attempt lives is not its to say."""
+    stubborn = anyio.Event()
+
+    @node
+    async def deaf() -> int:
+        with anyio.CancelScope(shield=not stubborn.is_set()):
+            house.ran.append("deaf")
+            await stubborn.wait()
+        return 1
+
+    @flow
+    def long() -> object:
+        return deaf()
+
+    house.flows = [long]
+    async with house.process() as server, house.worker() as zombie:
+        run = await server.start("long")
+        await settle(100)
+        line: Any = zombie._runtime.log
+        line.is_cut = True
+        zombie.stop()
+        async with house.worker() as second:
+            await house.clock.advance(LEASE_S * 2)
+            assert (await server.view(run.id)).attempt == 2
+            line.is_cut = False
+            second_line: Any = second._runtime.log
+            second_line.is_cut = True
+            second.stop()
+            async with house.worker():
+                await house.clock.advance(LEASE_S * 2)
+                assert (await server.view(run.id)).attempt == 3
+                stubborn.set()
+                assert await run == 1
+        assert house.ran == ["deaf"] * 3
+
+
 async def test_one_that_waits_is_cancelled_at_once(house: House) -> None:
     async with house.process() as server:
         run = await server.start("chain")

@@ -76,6 +76,21 @@ async def test_nothing_stays_of_what_is_done(bench: SaqBench, redis: Redis) -> N
     assert left == ""
 
 
+async def test_a_job_that_the_server_evicted_can_be_put_in_again(
+    bench: SaqBench, redis: Redis
+) -> None:
+    """Its record is gone, its name is still in SAQ's lists: the log submits it anew."""
+    queue = await bench.queue()
+    await queue.submit(Job(execution_id="X1"))
+    await queue.submit(Job(execution_id="X2"))
+    prefix = bench._url.partition("prefix=")[2]
+    record = f"saq:job:{prefix}.default.normal:X1/1"
+    assert await in_thread(lambda: redis.server().cli("DEL", record)) == "1"
+    assert await taken(queue) == ["X2/1"]
+    await queue.submit(Job(execution_id="X1"))
+    assert await taken(queue) == ["X1/1"]
+
+
 async def test_a_server_that_is_not_there_is_said(bench: SaqBench) -> None:
     async with SaqQueue("redis://127.0.0.1:1/0", patience_s=PATIENCE_S) as queue:
         with pytest.raises(QueueUnavailable):

@@ -144,7 +144,7 @@ class SaqQueue:
             key = queue.job_key_from_id(moved[1].decode())
             found = await queue.job(key)
             if found is None:  # cancelled between the two
-                await self._redis.lrem(queue.namespace("active"), 0, moved[1])
+                await self._drop(queue, moved[1])
                 continue
             await found.update(status=Status.ACTIVE)
             execution_id, _, attempt = key.rpartition("/")
@@ -159,9 +159,11 @@ class SaqQueue:
         with _translated():
             for job in jobs:
                 if found := self._taken.get(job.key):
-                    await found.update()
-                    if job.key not in self._taken:  # done in between: what was written anew goes
-                        await self._redis.delete(found.id)
+                    found.touched = round(time.time() * 1000)
+                    # Only where it is: one that is done in between must not come back. (SAQ's own
+                    # update would bring it.)
+                    told = self._of(job).serialize(found)
+                    await self._redis.set(found.id, told, xx=True)
 
     async def done(self, job: Job) -> None:
         """Take a job out that was taken."""
@@ -192,9 +194,16 @@ class SaqQueue:
         for job_id in await self._redis.lrange(active, 0, -1):
             found = await queue.job(queue.job_key_from_id(job_id.decode()))
             if found is None:
-                await self._redis.lrem(active, 0, job_id)
+                await self._drop(queue, job_id)
             elif time.time() - max(found.touched, found.queued) / 1000 > self._patience_s:
                 await found.retry("its worker was silent")
+
+    async def _drop(self, queue: RedisQueue, job_id: bytes) -> None:
+        """Take a job from the lists that is not there: while one names it, none can be put in."""
+        async with self._redis.pipeline() as pipe:
+            pipe.lrem(queue.namespace("active"), 0, job_id)
+            pipe.zrem(queue.namespace("incomplete"), job_id)
+            await pipe.execute()
 
     async def waiting(self, queue: str) -> int:
         """How many jobs wait."""

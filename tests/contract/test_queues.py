@@ -3,14 +3,18 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import anyio
 import pytest
+from anyio.abc import SocketStream
 from anyio.to_thread import run_sync as in_thread
 
 from tailrace.errors import QueueUnavailable
 from tailrace.testing.queues import CHECKS, QueueBench, taken
+from tailrace.work import saq
 from tailrace.work.base import Job
 from tailrace.work.saq import SaqQueue
 from tests.contract.conftest import Redis
+from tests.proxies import listening
 
 PATIENCE_S = 15
 
@@ -95,6 +99,39 @@ async def test_a_server_that_is_not_there_is_said(bench: SaqBench) -> None:
     async with SaqQueue("redis://127.0.0.1:1/0", patience_s=PATIENCE_S) as queue:
         with pytest.raises(QueueUnavailable):
             await queue.submit(Job(execution_id="X1"))
+
+
+async def test_a_server_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine lost its power: nobody is left to say that the connection is over."""
+    monkeypatch.setattr(saq, "ANSWER_S", 0.1)
+    monkeypatch.setattr(saq, "BELL_S", 0.0)
+    job = Job(execution_id="X1")
+
+    async def silent(connection: SocketStream) -> None:
+        await anyio.sleep_forever()
+
+    async with listening(silent) as port:
+        url = f"redis://127.0.0.1:{port}/0"
+        async with SaqQueue(url, patience_s=PATIENCE_S) as queue:
+            for asked in (
+                queue.submit(job),
+                queue.cancel(job),
+                queue.take(["default"]),
+                queue.sweep(),
+                queue.waiting("default"),
+            ):
+                with pytest.raises(QueueUnavailable, match="no answer"):
+                    await asked
+
+
+async def test_none_is_taken_in_the_second_before_its_time(bench: SaqBench, redis: Redis) -> None:
+    queue = await bench.queue()
+    whole = float(int(time.time()) + 1000)
+    await queue.submit(Job(execution_id="X1", at_s=whole + 0.4))
+    prefix = bench._url.partition("prefix=")[2]
+    due = f"saq:{prefix}.default.normal:incomplete"
+    score = await in_thread(lambda: redis.server().cli("ZRANGE", due, "0", "-1", "WITHSCORES"))
+    assert float(score.split()[-1]) >= whole + 0.4
 
 
 async def test_a_wrong_password_is_said_without_it(redis: Redis) -> None:

@@ -64,11 +64,12 @@ class Executions:
         self._intake, self._limits, self._dispatch = intake, limits, dispatch
         self._spawn = spawn
         self._opened = 0.0
+        self._looked_at = self._patient_until = 0.0  # the last sight of the store; who may judge
         self.here: dict[str, Here] = {}
 
     async def open(self) -> None:
         """End what died while nobody was here. Raises StoreError."""
-        self._opened = self._clock.monotonic()
+        self._opened = self._looked_at = self._clock.monotonic()
         await self.sweep()
 
     async def begin(
@@ -221,7 +222,11 @@ class Executions:
     async def sweep(self) -> None:
         """End the executions whose worker is dead, or hand them on, whoever had them."""
         now = self._clock.now()
-        for execution_id, until in await self._log.expired(rfc3339(now)):
+        expired = await self._log.expired(rfc3339(now))
+        if self._was_away():
+            return
+        for execution_id, until in expired:
+            self._looked_at = self._clock.monotonic()
             if await self._unheard(execution_id) or await self._dispatch.revive(execution_id):
                 continue
             lost = events.ExecutionLost(
@@ -238,8 +243,19 @@ class Executions:
         lease_ms = first[0].event().data.get("lease_ms") if first else None
         return lease_ms is not None and elapsed_ms(self._clock, self._opened) < lease_ms
 
+    def _was_away(self) -> bool:
+        """Whether this process was stopped, or the store away, just now: it judges nobody then.
+
+        The others were perhaps away, too: they have a lease's time to say that they live.
+        """
+        now, lease_s = self._clock.monotonic(), self._settings.lease_s
+        if now - self._looked_at > lease_s * 2 / 3:
+            self._patient_until = now + lease_s
+        self._looked_at = now
+        return now < self._patient_until
+
     async def keep_leases(self) -> None:
-        """Say that this process lives, and look for those that no longer do."""
+        """Say that this process lives, in time: a sweep may take longer, and is beside this."""
         while True:
             await self._clock.sleep(self._settings.lease_s / 3)
             try:
@@ -248,10 +264,18 @@ class Executions:
                 if own:
                     await self._log.beat(own, self.lease_end())
                 await self._limits.keep()
-                await self.sweep()
             except StoreError as error:
                 # A store that is full or busy now may not be at the next beat.
                 _logger.warning("leases could not be kept: %s", error)
+
+    async def keep_sweeping(self) -> None:
+        """Look for those that no longer live, for ever."""
+        while True:
+            await self._clock.sleep(self._settings.lease_s / 3)
+            try:
+                await self.sweep()
+            except StoreError as error:
+                _logger.warning("dead executions could not be looked for: %s", error)
 
     def lease_end(self) -> str:
         """Until when what this process runs counts as alive without another word."""

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from tailrace import Event, agent, errors, flow, log, metrics, node
+from tailrace.clock import rfc3339
 from tailrace.lifecycle import fold
 from tailrace.log.memory import MemoryLog
 from tailrace.metrics import Tally
@@ -292,6 +293,47 @@ async def test_a_zombie_keeps_no_lease(house: House) -> None:
                 stubborn.set()
                 assert await run == 1
         assert house.ran == ["deaf"] * 3
+
+
+async def test_nobody_is_taken_for_dead_because_the_store_was_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sweeps first when it is back finds the leases of all the others over."""
+
+    async def away(*_: object) -> Any:
+        raise errors.StoreUnavailable
+
+    async with house.process() as server, house.worker():
+        run = await server.start("chain")
+        await settle(100)
+        with monkeypatch.context() as patch:
+            patch.setattr(house.log, "beat", away)
+            patch.setattr(house.log, "expired", away)
+            await house.clock.advance(LEASE_S + 3)
+        await house.clock.advance(LEASE_S * 3)
+        house.gate.set()
+        assert await run == 3
+        assert "warning" not in [event.type for event in await house.events(run)]
+
+
+async def test_a_sweep_that_takes_long_does_not_stop_the_beats(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: Job) -> None:
+        await anyio.sleep_forever()
+
+    async with house.process() as server:
+        await server.start("chain")
+        await house.killed()
+        async with house.worker() as worker:
+            alive = await server.start("chain")
+            await settle(100)
+            assert worker._runtime.running == 1
+            with monkeypatch.context() as patch:
+                patch.setattr(house.queue, "submit", slow)
+                await house.clock.advance(120)
+                over = await house.log.expired(rfc3339(house.clock.now()))
+            assert alive.id not in dict(over)
 
 
 async def test_one_that_waits_is_cancelled_at_once(house: House) -> None:

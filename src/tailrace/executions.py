@@ -209,15 +209,16 @@ class Executions:
         Returns the log's entry after the request. Raises ExecutionNotFound.
         """
         entry = await self._log.entry(execution_id)
-        if not entry.sealed and entry.status != "cancelling":
+        if entry.sealed:
+            return entry
+        if entry.status != "cancelling":
             cancelling = events.ExecutionCancelling(by=by, reason=reason)
             made = self._intake.prepare(execution_id, draft(cancelling, self._clock.now()))
             with suppress(LogSealed):  # it ended in between: that is what was wanted
                 await self._log.append(execution_id, [made])
-            if not entry.attempt:
-                await self._dispatch.withdraw(execution_id, by=by, reason=reason)
-            entry = await self._log.entry(execution_id)
-        return entry
+        # Also what is cancelling: who asked first may have died before this.
+        await self._dispatch.withdraw(execution_id, by=by, reason=reason)
+        return await self._log.entry(execution_id)
 
     async def sweep(self) -> None:
         """End the executions whose worker is dead, or hand them on, whoever had them."""

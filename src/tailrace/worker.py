@@ -144,6 +144,8 @@ class Worker:
         try:
             entry = await self._runtime.log.entry(job.execution_id)
             spec = await self._runtime.dispatch.spec(job.execution_id)
+            if entry.sealed and spec is not None:
+                await self._runtime.dispatch.forget(job.execution_id)  # who ended it died there
             if spec is None or entry.sealed or entry.attempt >= job.attempt:
                 return  # it has ended, or another worker has begun it
             found = await self._found(spec, entry)
@@ -215,7 +217,7 @@ class Worker:
         if entry.sealed:
             await dispatch.forget(execution_id)
         elif entry.attempt == recorder.attempt and not failed:
-            await dispatch.hand_over(execution_id, spec, recorder.attempt + 1)
+            await dispatch.leave(execution_id, spec, recorder.attempt)
 
 
 def _work(found: Startable, spec: Spec, before: Earlier) -> Work:

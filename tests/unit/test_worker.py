@@ -1,5 +1,6 @@
 """Workers: one attempt at a time, taken over without a loss, handed over without a death."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 
 from tailrace import Event, agent, errors, flow, log, metrics, node
 from tailrace.clock import rfc3339
+from tailrace.events import WarningEvent, draft
 from tailrace.lifecycle import fold
 from tailrace.log.memory import MemoryLog
 from tailrace.metrics import Tally
@@ -17,7 +19,8 @@ from tailrace.run import Run
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
-from tailrace.testing.clock import settle
+from tailrace.testing.clock import EPOCH, settle
+from tailrace.testing.contract.tools import ended
 from tailrace.testing.queues import MemoryQueue
 from tailrace.work.base import Job
 from tailrace.worker import Worker
@@ -203,6 +206,88 @@ async def test_to_be_handed_over_is_no_death(house: House) -> None:
         assert not [event for event in events if event.type in ("warning", "node.retrying")]
         assert house.ran.count("first") == 1
         fold(events)
+
+
+async def test_what_was_handed_over_may_wait_for_long(house: House) -> None:
+    """Nobody died: neither the log says so, nor is it lost for it."""
+    async with house.process(attempts_max=2) as server:
+        run = await server.start("chain")
+        for _ in range(3):
+            async with house.worker():
+                pass
+            await house.clock.advance(300)
+        house.gate.set()
+        async with house.worker():
+            assert await run == 3
+        assert "warning" not in [event.type for event in await house.events(run)]
+
+
+@pytest.mark.parametrize("how", ["handed over", "died"])
+async def test_one_that_waits_for_its_next_worker_is_cancelled_at_once(
+    house: House, how: str
+) -> None:
+    async with house.process() as server:
+        run = await server.start("chain")
+        if how == "died":
+            await house.killed()
+            await house.clock.advance(LEASE_S * 2)
+        else:
+            async with house.worker():
+                pass
+        await server.cancel(run.id, by="ada")
+        end = (await house.events(run))[-1]
+        assert (end.type, end.attempt, end.data["by"]) == ("execution.cancelled", 1, "ada")
+        assert await server.dispatch.spec(run.id) is None
+        async with house.worker():
+            assert await house.queue.waiting("default") == 0
+        assert house.ran == ["first", "second"]
+
+
+async def test_a_cancel_that_was_cut_short_is_asked_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server died between the request and the end; or something else was said in between."""
+    async with house.process() as server:
+        run = await server.start("chain")
+        with monkeypatch.context() as patch:
+            patch.setattr(server.dispatch, "withdraw", house.gate.wait)
+            house.gate.set()
+            with pytest.raises(TypeError):  # it takes no such arguments: as if killed there
+                await server.cancel(run.id, by="ada")
+        assert (await server.view(run.id)).status == "cancelling"
+        append, said = house.log.append, [draft(WarningEvent(code="x", message="y"), EPOCH)]
+
+        async def interrupted(*given: Any, **options: Any) -> Any:
+            while said:
+                await append(run.id, [said.pop()])
+            return await append(*given, **options)
+
+        monkeypatch.setattr(house.log, "append", interrupted)
+        await server.cancel(run.id, by="bob")
+        assert (await server.view(run.id)).status == "cancelled"
+
+
+async def test_what_ended_is_forgotten_by_whoever_finds_its_job(house: House) -> None:
+    """Its worker was killed between the end and the next step: the input must not stay."""
+    house.gate.set()
+    async with house.process() as server:
+        run = await server.start("chain")
+        await house.log.append(run.id, [ended()])
+        assert await server.dispatch.spec(run.id) is not None
+        async with house.worker():
+            pass
+        assert await server.dispatch.spec(run.id) is None
+
+
+async def test_what_a_newer_version_keeps_is_read(house: House) -> None:
+    house.gate.set()
+    async with house.process() as server:
+        run = await server.start("chain")
+        now = rfc3339(house.clock.now())
+        kept = json.loads(await house.log.facts.get("work", run.id, now=now) or "")
+        await house.log.facts.put("work", run.id, json.dumps(kept | {"later": 1}), now=now)
+        async with house.worker():
+            assert await run == 3
 
 
 async def test_a_worker_that_drains_lets_end_what_can(house: House) -> None:

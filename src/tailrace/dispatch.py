@@ -72,12 +72,15 @@ class Dispatch:
         if self.queue is not None and limit and await self.queue.waiting(spec.queue) >= limit:
             raise Overloaded(f"{limit} executions wait for a worker", retry_after_s=5)
 
-    async def keep(self, execution_id: str, spec: Spec, *, new: bool = True) -> None:
-        """Keep what is to be run; of several that begin under one id (`new`), the first stands."""
+    async def keep(self, execution_id: str, spec: Spec, *, new: bool = True) -> bool:
+        """Keep what is to be run; of several that begin under one id (`new`), the first stands.
+
+        Returns whether it was kept.
+        """
         now = self._clock.now()
         until = rfc3339(max(now, _moment(spec, now)) + timedelta(seconds=KEEP_S))
         value = json.dumps(asdict(spec))
-        await self._log.facts.put(
+        return await self._log.facts.put(
             _KIND, execution_id, value, now=rfc3339(now), until=until, new=new
         )
 

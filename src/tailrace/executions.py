@@ -190,7 +190,7 @@ class Executions:
         execution_id = self._new_id(queued.workspace, key)
         opening = self._opening(execution_id, queued, self._dispatch.patience(spec))
         first = self._first(execution_id, queued)
-        await self._dispatch.keep(execution_id, spec)
+        kept = await self._dispatch.keep(execution_id, spec)
         try:
             await self._log.create(opening, [first])
         except ExecutionExists:
@@ -198,6 +198,8 @@ class Executions:
                 raise
             await self._require_same(execution_id, first)
             return execution_id
+        if not kept:  # there was one of an earlier start by this key, which never came to a log
+            await self._dispatch.keep(execution_id, spec, new=False)
         await self._dispatch.submit(execution_id, spec)
         return execution_id
 
@@ -228,15 +230,20 @@ class Executions:
             return
         for execution_id, until in expired:
             self._looked_at = self._clock.monotonic()
-            if await self._unheard(execution_id) or await self._dispatch.revive(execution_id):
-                continue
-            lost = events.ExecutionLost(
-                reason="its worker stopped without a word: killed, crashed, or cut off",
-                last_seen=until,
-            )
-            with suppress(LogSealed):  # another process swept first, or it ended after all
-                await self._log.append(execution_id, [draft(lost, now)])
-            await self._dispatch.forget(execution_id)
+            with suppress(ExecutionNotFound):  # the store was emptied, or it ended and was removed
+                await self._bury(execution_id, until)
+
+    async def _bury(self, execution_id: str, until: str) -> None:
+        """End one whose lease is over, or hand it on."""
+        if await self._unheard(execution_id) or await self._dispatch.revive(execution_id):
+            return
+        lost = events.ExecutionLost(
+            reason="its worker stopped without a word: killed, crashed, or cut off",
+            last_seen=until,
+        )
+        with suppress(LogSealed):  # another process swept first, or it ended after all
+            await self._log.append(execution_id, [draft(lost, self._clock.now())])
+        await self._dispatch.forget(execution_id)
 
     async def _unheard(self, execution_id: str) -> bool:
         """Whether its engine may have spoken while nobody was here: then it has a lease to do so."""

@@ -536,6 +536,43 @@ async def test_a_key_starts_one_execution(house: House) -> None:
             await server.start("chain", {"n": 4}, idempotency_key="k")
 
 
+async def test_a_key_runs_what_its_log_says(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what an earlier start by it kept, before the store refused its log."""
+    house.gate.set()
+
+    async def full(*_: object, **__: object) -> Any:
+        raise errors.StoreFull
+
+    async with house.process() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(house.log, "create", full)
+            with pytest.raises(errors.StoreFull):
+                await server.start("chain", {"n": 9}, idempotency_key="k")
+        run = await server.start("chain", {"n": 2}, idempotency_key="k")
+        async with house.worker():
+            assert await run == 2
+
+
+async def test_what_is_gone_when_its_lease_is_over_stops_no_sweep(house: House) -> None:
+    async with house.process() as server:
+        gone, dead = await server.start("chain"), await server.start("chain")
+        await house.log.beat([gone.id, dead.id], rfc3339(EPOCH))
+        expired = house.log.expired
+
+        async def emptied(now: str) -> Any:
+            found = await expired(now)
+            if gone.id in dict(found):
+                await house.log.append(gone.id, [ended()])
+                await house.log.remove(gone.id)
+            return found
+
+        house.log.expired = emptied  # type: ignore[method-assign]
+        await house.clock.advance(LEASE_S)
+        house.gate.set()
+        async with house.worker():
+            assert await dead == 3
+
+
 async def test_a_deadline_covers_all_attempts(house: House) -> None:
     async with house.process() as server:
         run = await server.start("chain", deadline_ms=60_000)

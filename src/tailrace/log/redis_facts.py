@@ -95,9 +95,10 @@ end
 return 0
 """)
 
-# KEYS: places. ARGV: until, holder. One that was taken meanwhile has an end of its own.
+# KEYS: places. ARGV: until, holder. Of one that is there: it may have been given back meanwhile.
+# Also an earlier end: a process that closes gives all of its places back so.
 _STAY = Script(f"""{ALWAYS}
-return redis.call('ZADD', KEYS[1], 'XX', 'GT', ARGV[1], ARGV[2])
+return redis.call('ZADD', KEYS[1], 'XX', ARGV[1], ARGV[2])
 """)
 
 # KEYS: held, places. ARGV: holder, what `held` calls it, now or '': only if its time is over.
@@ -179,7 +180,7 @@ class RedisFacts:
         return list(names)[full - 1] if full else None
 
     async def stay(self, kind: str, prefix: str, *, until: str) -> None:
-        """Keep places longer."""
+        """Set until when places are kept."""
         end = microseconds(until)
         held = await self._holders(_joined(kind, prefix))
         await self._each(

@@ -75,6 +75,11 @@ async def test_nothing_stays_of_what_is_done(bench: SaqBench, redis: Redis) -> N
     queue = await bench.queue()
     await queue.submit(Job(execution_id="X1"))
     await queue.done(await queue.take(["default"]))
+    for at_s in (0.0, time.time() + 1000):
+        cancelled = Job(execution_id="X2", at_s=at_s)
+        await queue.submit(cancelled)
+        await queue.cancel(cancelled)
+    assert await in_thread(lambda: redis.server().cli("KEYS", "saq:abort:X2/1")) == ""
     prefix = bench._url.partition("prefix=")[2]
     left = await in_thread(lambda: redis.server().cli("KEYS", f"saq:job:{prefix}.*"))
     assert left == ""

@@ -126,6 +126,8 @@ class SaqQueue:
         async with _answered():
             if found := await self._of(job).job(job.key):
                 await self._of(job).abort(found, "cancelled")
+                # What SAQ leaves, for its own workers to see, would keep another of the name out.
+                await self._redis.delete(found.id, found.abort_id)
 
     async def take(self, queues: Sequence[str]) -> Job:
         """Wait for a job."""

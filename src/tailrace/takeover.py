@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from tailrace.clock import Clock, moment_of
@@ -59,11 +59,12 @@ async def _outputs(log: EventLog, state: ExecutionState, flow: Flow[Any]) -> Out
         node = state.nodes.get(call.id)
         if node is None or node.status != "completed" or call.streaming:
             continue
-        # What does not come back, after all, is made again.
-        with suppress(PayloadNotFound, ValidationError):
+        with suppress(PayloadNotFound):
             text = await _text(log, state.id, node)
-            if text is not None:
-                outputs[call.id] = adapter(call).validate_json(text)
+            # What does not come back, after all, is made again: whatever its type does there.
+            with suppress(Exception):
+                if text is not None:
+                    outputs[call.id] = adapter(call).validate_json(text)
     # Those at the end first: what a stream feeds is then known, streams that it feeds among it.
     for call in reversed(flow.calls):
         consumers = {edge.to for edge in flow.ir.edges if edge.from_ == call.id}

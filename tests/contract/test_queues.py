@@ -100,6 +100,27 @@ async def test_a_job_that_the_server_evicted_can_be_put_in_again(
     assert await taken(queue) == ["X1/1"]
 
 
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"queue": "another"}', '{"new_field": 1}'])
+async def test_a_job_that_this_saq_cannot_read_stops_no_worker(
+    bench: SaqBench, redis: Redis, text: str
+) -> None:
+    """A newer one has made it, say. It is put in anew by the log, as any that was lost."""
+    queue, other = await bench.queue(), await bench.other()
+    prefix = bench._url.partition("prefix=")[2]
+    for name in ("X1", "X2"):
+        await queue.submit(Job(execution_id=name))
+        if name == "X1":
+            held = await queue.take(["default"])
+        record = f"saq:job:{prefix}.default.normal:{name}/1"
+        assert await in_thread(redis.server().cli, "SET", record, text) == "OK"
+    await queue.submit(Job(execution_id="X3"))
+    assert await taken(other) == ["X3/1"]
+    await other.sweep()
+    for name in ("X1", "X2"):
+        await queue.submit(Job(execution_id=name))
+    assert sorted(await taken(other, 2)) == [held.key, "X2/1"]
+
+
 async def test_a_server_that_is_not_there_is_said(bench: SaqBench) -> None:
     async with SaqQueue("redis://127.0.0.1:1/0", patience_s=PATIENCE_S) as queue:
         with pytest.raises(QueueUnavailable):

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
+from pydantic import AfterValidator
 
 from tailrace import Event, agent, errors, flow, log, metrics, node
 from tailrace.clock import rfc3339
@@ -644,6 +645,41 @@ async def test_an_output_is_taken_from_the_log_if_it_is_there_as_it_was(
             await house.clock.advance(LEASE_S * 2)
             assert await run is True
         assert house.ran.count("give") == runs
+
+
+async def test_what_can_no_longer_be_read_is_made_again(house: House) -> None:
+    """Its type's own code fails, in a way that is none of pydantic's."""
+    broken: list[bool] = []
+
+    def read(value: int) -> int:
+        if broken:
+            raise RuntimeError("not here")
+        return value
+
+    @node
+    async def give() -> Annotated[int, AfterValidator(read)]:
+        house.ran.append("give")
+        return 1
+
+    @node
+    async def wait(given: int) -> int:
+        await house.gate.wait()
+        return given
+
+    @flow
+    def giving() -> object:
+        return wait(give())
+
+    house.flows.append(giving)
+    async with house.process() as server:
+        run = await server.start("giving")
+        await house.killed()
+        broken.append(True)
+        house.gate.set()
+        async with house.worker():
+            await house.clock.advance(LEASE_S * 2)
+            assert await run == 1
+        assert house.ran == ["give", "give"]
 
 
 async def test_streams_whose_consumers_are_done_do_not_run_again(house: House) -> None:

@@ -16,6 +16,7 @@ the log fences who is silent, nobody has to be asked.
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -36,6 +37,7 @@ ANSWER_S = 5.0  # for what is asked of the server: who waits for ever neither wo
 BELL_S = 1.0
 BELL_MAX = 1000  # rings that nobody heard yet; a worker that hears one looks for all there is
 RETRIES = 1_000_000  # how often a job is delivered; how often it is run, the log says
+_logger = logging.getLogger("tailrace")
 _TAKE = """
 for i = 1, #KEYS, 2 do
   local id = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT')
@@ -124,7 +126,7 @@ class SaqQueue:
     async def cancel(self, job: Job) -> None:
         """Take a job out that waits."""
         async with _answered():
-            if found := await self._of(job).job(job.key):
+            if found := await self._kept(self._of(job), job.key):
                 await self._of(job).abort(found, "cancelled")
                 # What SAQ leaves, for its own workers to see, would keep another of the name out.
                 await self._redis.delete(found.id, found.abort_id)
@@ -151,7 +153,7 @@ class SaqQueue:
             name, priority = order[int(moved[0]) - 1]
             queue = self._queue(name, priority)
             key = queue.job_key_from_id(moved[1].decode())
-            found = await queue.job(key)
+            found = await self._kept(queue, key)
             if found is None:  # cancelled between the two
                 await self._drop(queue, moved[1])
                 continue
@@ -202,11 +204,19 @@ class SaqQueue:
                     await self._sweep(queue, job_id)
 
     async def _sweep(self, queue: RedisQueue, job_id: bytes) -> None:
-        found = await queue.job(queue.job_key_from_id(job_id.decode()))
+        found = await self._kept(queue, queue.job_key_from_id(job_id.decode()))
         if found is None:
             await self._drop(queue, job_id)
         elif time.time() - max(found.touched, found.queued) / 1000 > self._patience_s:
             await found.retry("its worker was silent")
+
+    async def _kept(self, queue: RedisQueue, key: str) -> SaqJob | None:
+        """What there is of a job; nothing where this SAQ cannot read it: the log submits it anew."""
+        try:
+            return await queue.job(key)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _logger.warning("job %s is dropped: another version of SAQ made it? %s", key, error)
+            return None
 
     async def _drop(self, queue: RedisQueue, job_id: bytes) -> None:
         """Take a job from the lists that is not there: while one names it, none can be put in."""

@@ -47,6 +47,7 @@ LAYERS: dict[str, set[str]] = {
     "log.redis_errors": {"log.memory", "log.sqlite", "log.base", "log.rules"},
     "log.redis_lane": {"log.memory", "log.sqlite", "log.base", "log.rules"},
     "log.redis_address": {"log.memory", "log.sqlite", "log.base", "log.rules"},
+    "log.redis_time": {"log.memory", "log.sqlite", "log.base", "log.rules"},
     "log.redis_link": {"log.memory", "log.sqlite", "log.base", "log.rules"},
     "log.redis_facts": {"log.memory", "log.sqlite", "log.base", "log.rules"},
     "log.redis_writer": {"log.memory", "log.sqlite"},

@@ -58,6 +58,7 @@ class Recorder:
         self.log, self.clock, self.execution_id = log, clock, execution_id
         self.intake = intake or Intake()
         self.attempt = attempt  # a later one that begins fences this one off
+        self.overtaken = False  # by a later attempt, or an end, that somebody else wrote
         self.spent_ms = spent_ms  # since the first attempt began
         self.started, self.begun = clock.monotonic(), False
         self.node_count = 0  # of nodes learned live

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from tailrace import snapshots
 from tailrace.clock import Clock, rfc3339
-from tailrace.errors import ExecutionNotFound, InvalidSetting, StoreError
+from tailrace.errors import ExecutionNotFound, ExecutionRunning, InvalidSetting, StoreError
 from tailrace.events import KINDS
 from tailrace.log.base import Entry, EventLog
 from tailrace.many import REMOVED
@@ -142,12 +142,13 @@ class Retention:
     async def _remove(self, entry: Entry, now: datetime) -> None:
         """Remove an execution, a part of a long one at a time."""
         await self._note(entry, now)
-        # Another process may have begun with it, or ended it: what is gone is gone.
-        with suppress(ExecutionNotFound):
+        # Another process may have begun with it, or ended it: what is gone is gone. And a store
+        # that lost the newest it had may have lost an end.
+        with suppress(ExecutionNotFound, ExecutionRunning):
             await self._raise_floor(entry, entry.head)
             await self._log.remove(entry.execution_id)
-        if entry.floor > 1:
-            await snapshots.forget(self._log, entry.execution_id, now)
+            if entry.floor > 1:
+                await snapshots.forget(self._log, entry.execution_id, now)
 
     async def _raise_floor(self, entry: Entry, floor: int) -> Entry:
         for step in range(entry.floor + COMMIT_EVENTS, floor, COMMIT_EVENTS):
@@ -163,8 +164,11 @@ class Retention:
 
     async def _trim(self, kind: str, limit: float, now: datetime) -> bool:
         entries = await self._log.large(kind, round(limit))
-        more = [await self._cut(entry, limit, now) for entry in entries[:TURN_LOGS]]
-        return any(more) or len(entries) > TURN_LOGS
+        more = False
+        for entry in entries[:TURN_LOGS]:
+            with suppress(ExecutionNotFound):  # it ended meanwhile, and was removed
+                more |= await self._cut(entry, limit, now)
+        return more or len(entries) > TURN_LOGS
 
     async def _cut(self, entry: Entry, limit: float, now: datetime) -> bool:
         """Raise the floor of a running execution; returns whether it is still too large."""

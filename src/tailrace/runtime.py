@@ -130,6 +130,7 @@ class Runtime(Reader):
         if self.access.on:
             self._tasks.start_soon(self.access.keep_looking, self.hub.streams)
         self._tasks.start_soon(self.executions.keep_leases)
+        self._tasks.start_soon(self.executions.keep_sweeping)
         self._tasks.start_soon(self.retention.keep)
         self.is_open = True
         return self

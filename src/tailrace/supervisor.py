@@ -25,8 +25,8 @@ Terminal = Ending | events.ExecutionCancelled | events.ExecutionTimedOut
 class _Stop:
     """Why the work is being stopped, if it is: the first reason stands."""
 
-    def __init__(self, scope: anyio.CancelScope, attempt: int) -> None:
-        self.scope, self.attempt = scope, attempt
+    def __init__(self, scope: anyio.CancelScope, recorder: Recorder) -> None:
+        self.scope, self.recorder = scope, recorder
         self.cause: Callable[[int], Terminal] | None = None
         self.unwatch: Callable[[], None] = lambda: None
 
@@ -38,7 +38,7 @@ class _Stop:
     def listen(self, records: Sequence[Record]) -> None:
         """Stop the work when its log says that somebody asked for it."""
         if not records:
-            self.scope.cancel()  # ended by another process, and even removed: as below
+            self.overtaken()  # ended by another process, and even removed: as below
         for record in records:
             if record.type == "execution.cancelling":
                 data = record.event().data
@@ -50,9 +50,16 @@ class _Stop:
                 )
             elif record.type in events.TERMINAL:
                 # Sealed by another process, which took this one for dead: its word stands.
-                self.scope.cancel()
-            elif record.type == "execution.started" and record.event().attempt > self.attempt:
-                self.scope.cancel()  # likewise: a later attempt has taken over
+                self.overtaken()
+            elif record.type == "execution.started" and self.is_later(record):
+                self.overtaken()  # likewise: a later attempt has taken over
+
+    def is_later(self, started: Record) -> bool:
+        return started.event().attempt > self.recorder.attempt
+
+    def overtaken(self) -> None:
+        self.recorder.overtaken = True
+        self.scope.cancel()
 
     def watch(self, recorder: Recorder, tasks: TaskGroup, after: int) -> None:
         """Listen to the log, again when what was not heard yet is gone from it."""
@@ -100,7 +107,7 @@ async def supervise(
     """
     ending: Terminal | None = None
     scope = anyio.CancelScope()
-    stop = _Stop(scope, recorder.attempt)
+    stop = _Stop(scope, recorder)
     try:
         with scope:
             ending = await _watched(recorder, work, deadline_ms, stop)

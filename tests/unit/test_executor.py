@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from tailrace import Event, after, errors, flow, node
+from tailrace import Event, after, agent, errors, flow, node
 from tailrace.clock import within
 from tailrace.events import TERMINAL
 from tailrace.flow.build import Flow
@@ -531,6 +532,122 @@ async def test_a_cancel_at_any_moment_gives_exactly_one_end(runtime: Runtime, tu
     state = fold(events)
     assert state.status in ("cancelled", "completed")
     assert not [n.id for n in state.nodes.values() if n.status == "running"]
+
+
+# --- what ends more than itself -----------------------------------------------------------------
+
+
+class Beyond(BaseException):
+    """No Exception: what `except Exception` lets through."""
+
+
+class Mute(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+async def leaves() -> int:
+    raise SystemExit(3)
+
+
+def leaves_in_a_thread() -> int:
+    raise SystemExit(3)
+
+
+async def leaves_midway() -> AsyncIterator[int]:
+    yield 1
+    raise SystemExit(3)
+
+
+async def beyond() -> int:
+    raise Beyond("x")
+
+
+async def several() -> int:
+    raise BaseExceptionGroup("two", [Beyond(), ValueError()])
+
+
+async def waits_for_what_it_cancelled() -> int:
+    task = asyncio.ensure_future(anyio.sleep_forever())
+    await anyio.lowlevel.checkpoint()
+    task.cancel()
+    await task
+    return 1
+
+
+async def mute() -> int:
+    raise Mute
+
+
+ENDS = [
+    (leaves, "its code ended with SystemExit: 3"),
+    (leaves_in_a_thread, "its code ended with SystemExit: 3"),
+    (leaves_midway, "its code ended with SystemExit: 3"),
+    (beyond, "its code ended with Beyond: x"),
+    (several, "its code ended with BaseExceptionGroup: two (2 sub-exceptions)"),
+    (waits_for_what_it_cancelled, "its code ended with CancelledError"),
+    (mute, "Mute"),
+]
+
+
+@pytest.mark.parametrize("kind", ["flow", "mapped", "agent"])
+@pytest.mark.parametrize(("code", "told"), ENDS, ids=lambda given: getattr(given, "__name__", ""))
+async def test_code_ends_only_itself(runtime: Runtime, code: Any, told: str, kind: str) -> None:
+    """Whatever it raises: the execution has failed with it, and all else goes on."""
+    made: Any = agent(code)
+    if kind == "flow":
+        alone = node(code)
+        made = flow(lambda: alone())
+    elif kind == "mapped":
+        if code is leaves_midway:
+            return  # nobody maps a stream of streams
+
+        @node
+        def numbers() -> list[int]:
+            return [1]
+
+        if asyncio.iscoroutinefunction(code):
+
+            async def each(n: int) -> int:
+                return await code()  # type: ignore[no-any-return]
+
+            mapped: Any = node(each)
+        else:
+
+            def each_in_a_thread(n: int) -> int:
+                return code()  # type: ignore[no-any-return]
+
+            mapped = node(each_in_a_thread)
+        made = flow(lambda: mapped.map(numbers()))
+    made.name = "ends"
+
+    @flow
+    def beside() -> object:
+        return forever()
+
+    other = await runtime.start(beside)
+    state = await finish(runtime, made)
+    assert (state.status, state.error and state.error["message"]) == ("failed", told)
+    assert (await runtime.view(other.id)).status == "running"
+
+
+async def test_a_node_that_cancels_its_own_task_has_not_completed(runtime: Runtime) -> None:
+    @node
+    async def ends_its_task() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await anyio.lowlevel.checkpoint()
+        return 1
+
+    @flow
+    def ends() -> object:
+        return ends_its_task()
+
+    state = await finish(runtime, ends)
+    assert state.status == "failed"
 
 
 # --- when the log fails -------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What only a file can do wrong, and how SQLite is asked."""
 
+import asyncio
 import os
 import sqlite3
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
@@ -22,7 +24,7 @@ from tailrace.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
-from tailrace.log import sqlite_file
+from tailrace.log import sqlite, sqlite_file
 from tailrace.log.sqlite import SqliteLog
 from tailrace.testing.contract.tools import Learning, Listening, begin, ended, line, lines, started
 
@@ -435,3 +437,44 @@ async def test_the_number_of_a_removed_log_stays_taken_at_the_price_of_one_row(
     assert rows == [(5, "")]
     for table in ("event", "payload", "producer"):
         assert await in_thread(execute, path, f"SELECT * FROM {table}") == []
+
+
+async def ended_threads() -> bool:
+    """Whether all threads of stores come to their end."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("tailrace-")]
+    for thread in threads:
+        await in_thread(thread.join, 5)
+    return not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("name", ["tailrace-writer", "tailrace-reader"])
+async def test_a_cancelled_open_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    gate, reached = threading.Event(), threading.Event()
+
+    def slow(path: Path, durability: str) -> sqlite3.Connection:
+        if threading.current_thread().name == name:
+            reached.set()
+            gate.wait(10)
+        return sqlite_file.connect(path, durability)
+
+    monkeypatch.setattr(sqlite, "connect", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(SqliteLog(tmp_path / "log.db").open)
+        await in_thread(reached.wait, 10)
+        tasks.cancel_scope.cancel()
+    gate.set()
+    assert await ended_threads()
+    await anyio.lowlevel.checkpoint()
+    assert told == []
+
+
+async def test_a_cancelled_close_closes(tmp_path: Path) -> None:
+    with anyio.CancelScope() as scope:
+        async with SqliteLog(tmp_path / "log.db"):
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert await ended_threads()

@@ -168,13 +168,8 @@ class Job:
             self.error = error
 
     def settle(self) -> None:
-        """Give the caller its answer; a caller that was cancelled is gone, and that is fine."""
-        if self._future.done():
-            return
-        if self.error is not None:
-            self._future.set_exception(self.error)
-        else:
-            self._future.set_result(self.result)
+        """Give the caller its answer."""
+        _answer(self._future, self.error, self.result)
 
     async def done(self) -> Any:
         """Wait for the answer."""
@@ -215,7 +210,11 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._opened, self._ended = self._loop.create_future(), self._loop.create_future()
         self._thread.start()
-        await self._opened
+        try:
+            await self._opened
+        except BaseException:
+            self._queue.put(None)  # who was cancelled leaves no thread behind, nor an open file
+            raise
         self._closed = False
 
     async def aclose(self) -> None:
@@ -257,9 +256,9 @@ class Worker:
         try:
             connection = self._connect()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the opener
-            self._wake(self._opened.set_exception, error)
+            self._wake(_answer, self._opened, error)
             return
-        self._wake(self._opened.set_result, None)
+        self._wake(_answer, self._opened)
         ending = False
         while not ending:
             jobs, ending = self._take()
@@ -268,7 +267,7 @@ class Worker:
             if jobs or calls:
                 self._wake(self._settle, calls, jobs)
         connection.close()
-        self._wake(self._ended.set_result, None)
+        self._wake(_answer, self._ended)
 
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for the first job, then take with it what waits already: that is group commit."""
@@ -294,3 +293,15 @@ class Worker:
                 self._loop.call_exception_handler(said)
         for job in jobs:
             job.settle()
+
+
+def _answer(
+    future: "asyncio.Future[Any]", error: BaseException | None = None, result: Any = None
+) -> None:
+    """Let who waits go on; one that was cancelled is gone, and that is fine."""
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -24,7 +24,7 @@ from tailrace.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
-from tailrace.log import sqlite, sqlite_file
+from tailrace.log import sqlite, sqlite_file, sqlite_writer
 from tailrace.log.sqlite import SqliteLog
 from tailrace.testing.contract.tools import Learning, Listening, begin, ended, line, lines, started
 
@@ -478,3 +478,18 @@ async def test_a_cancelled_close_closes(tmp_path: Path) -> None:
             scope.cancel()
             await anyio.sleep_forever()
     assert await ended_threads()
+
+
+async def test_what_the_writer_remembers_has_a_bound(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: a server that only made and ran its own logs remembered all of them."""
+    monkeypatch.setattr(sqlite_writer, "KNOWN_LOGS", 5)
+    for number in range(20):
+        await begin(log, f"X{number}")
+        await log.append(f"X{number}", [line()])
+        assert len(log._writer._known) <= 5
+    assert [(await log.append(f"X{n}", [line()])).first for n in range(20)] == [3] * 20
+    for number in range(20):
+        await log.trim(f"X{number}", 2)
+        assert len(log._writer._known) <= 5

@@ -94,7 +94,8 @@ class Writer(Worker):
             number = rows.insert(connection, entry, lease_until)
         except sqlite3.IntegrityError:
             raise ExecutionExists(f"{entry.execution_id} exists already") from None
-        made = self._known[entry.execution_id] = entry._replace(number=number)
+        made = entry._replace(number=number)
+        self._remember(connection, made)
         self._created.append(entry.kind)
         return made
 
@@ -132,11 +133,15 @@ class Writer(Worker):
         """Look a log up, as it will be when this group is committed."""
         known = self._known.get(execution_id)
         if known is None:
-            if len(self._known) >= KNOWN_LOGS:
-                self._flush(connection)
-                self._known.clear()
-            known = self._known[execution_id] = rows.find(connection, execution_id)
+            known = rows.find(connection, execution_id)
+            self._remember(connection, known)
         return known
+
+    def _remember(self, connection: sqlite3.Connection, entry: Entry) -> None:
+        if len(self._known) >= KNOWN_LOGS:
+            self._flush(connection)
+            self._known.clear()
+        self._known[entry.execution_id] = entry
 
     def _add(
         self,
@@ -161,7 +166,7 @@ class Writer(Worker):
         """Drop the events below `floor`."""
         self._flush(connection)
         entry = rows.trim(connection, rows.find(connection, execution_id), floor)
-        self._known[execution_id] = entry
+        self._remember(connection, entry)
         return entry
 
     def remove(self, connection: sqlite3.Connection, execution_id: str) -> None:

@@ -24,7 +24,7 @@ from tailrace.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
-from tailrace.log import sqlite, sqlite_file, sqlite_writer
+from tailrace.log import sqlite, sqlite_file, sqlite_watch, sqlite_writer
 from tailrace.log.sqlite import SqliteLog
 from tailrace.testing.contract.tools import Learning, Listening, begin, ended, line, lines, started
 
@@ -493,3 +493,33 @@ async def test_what_the_writer_remembers_has_a_bound(
     for number in range(20):
         await log.trim(f"X{number}", 2)
         assert len(log._writer._known) <= 5
+
+
+async def test_a_busy_loop_does_not_find_a_heap_of_pages(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: while a loop was busy, its writer read one page anew and anew for it."""
+    async with SqliteLog(log.path) as other:
+        await begin(other)
+        for _ in range(3):
+            await other.append("X1", [line(n) for n in range(sqlite_watch.CATCH_UP_EVENTS)])
+    tick, catch_up = log._writer._tick, log._watches.catch_up
+    turns = reads = 0
+
+    def turn() -> float | None:
+        nonlocal turns
+        turns += 1
+        return tick()
+
+    def read(connection: sqlite3.Connection, positions: dict[str, int]) -> list[Any]:
+        nonlocal reads
+        reads += 1
+        return catch_up(connection, positions)
+
+    monkeypatch.setattr(log._writer, "_tick", turn)
+    monkeypatch.setattr(log._watches, "catch_up", read)
+    watch = Listening(log, "X1", 0)
+    while turns < 50:
+        pass  # the loop is busy
+    assert reads <= 3
+    assert len(await watch.until(3001)) == 3001

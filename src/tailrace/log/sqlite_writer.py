@@ -53,6 +53,7 @@ class Writer(Worker):
         self._fresh_logs: list[FreshLogs] = []
         self._created: list[str] = []  # the kinds of the logs that it makes
         self._sealed: list[Entry] = []
+        self._read = False  # for watches, what others have written
         self._batches = self._events = self._bytes = 0
 
     # --- what a job does ----------------------------------------------------------------------
@@ -196,7 +197,7 @@ class Writer(Worker):
         """Run a group of jobs in one transaction; where the store itself fails, none is done."""
         self._fresh, self._fresh_logs, self._created = [], [], []
         self._batches = self._events = self._bytes = 0
-        self._sealed, began = [], stopwatch()
+        self._sealed, self._read, began = [], False, stopwatch()
         since, self._looked_at = jobs[0].at if jobs else self._looked_at, began
         try:
             with translated(self._path):
@@ -220,15 +221,22 @@ class Writer(Worker):
             self.call_on_loop(self._watches.feed, self._fresh, since)
         if self._fresh_logs:
             self.call_on_loop(self._watches.feed_new, self._fresh_logs)
+        if self._read:
+            self._watches.unfed = True
+            self.call_on_loop(self._watches.fed)
 
     def _see_others(self, connection: sqlite3.Connection) -> None:
         """If another process committed, forget what is known and read what is new for the watches."""
         version = connection.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._data_version or self._watches.behind:
-            self._data_version, self._watches.behind = version, False
+        if version != self._data_version:
+            self._data_version, self._watches.behind = version, True
             self._known.clear()
+        # One page is under way at a time: a loop that is busy must not find a heap of them.
+        if self._watches.behind and not self._watches.unfed:
+            self._watches.behind = False
             self.catch_up(connection, self._watches.positions.copy())
             self.catch_up_new(connection)
+            self._read = bool(self._fresh or self._fresh_logs)
 
     def _flush(self, connection: sqlite3.Connection) -> None:
         """Write what the group's jobs have added: one statement each for all of them."""
@@ -244,7 +252,7 @@ class Writer(Worker):
                 rows.seal(connection, ended)
 
     def _undo(self, connection: sqlite3.Connection) -> None:
-        self._fresh, self._fresh_logs, self._rows = [], [], []
+        self._fresh, self._fresh_logs, self._rows, self._read = [], [], [], False
         self._known.clear()
         self._changed.clear()
         self._data_version = -1  # a catch-up may have been in the group: the next turn does it

@@ -16,6 +16,7 @@ from anyio.to_thread import run_sync as in_thread
 
 from tailrace.errors import (
     AttemptFenced,
+    ExecutionNotFound,
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -84,9 +85,11 @@ async def test_a_file_that_is_no_database_is_said_to_be_corrupt(tmp_path: Path) 
 async def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     await in_thread(execute, path, "CREATE TABLE precious (x)")
+    before = await in_thread(path.read_bytes)
     assert isinstance(await open_fails(path), StoreCorrupt)
-    names = await in_thread(execute, path, "SELECT name FROM sqlite_master")
-    assert names == [("precious",)]
+    assert await in_thread(path.read_bytes) == before  # its journal mode, too
+    await in_thread(execute, path, "PRAGMA user_version = 99")
+    assert isinstance(await open_fails(path), StoreCorrupt)
 
 
 async def test_damage_inside_the_file_is_said(tmp_path: Path) -> None:
@@ -433,10 +436,25 @@ async def test_the_number_of_a_removed_log_stays_taken_at_the_price_of_one_row(
             await log.append(f"X{number}", [ended()])
             await log.remove(f"X{number}")
             assert await log.newest() == number
+            with pytest.raises(ExecutionNotFound):
+                await log.append(f"removed {number}", [line()])
+            with pytest.raises(ExecutionNotFound):
+                await log.entry(f"removed {number}")
     rows = await in_thread(execute, path, "SELECT log, workspace FROM execution")
     assert rows == [(5, "")]
     for table in ("event", "payload", "producer"):
         assert await in_thread(execute, path, f"SELECT * FROM {table}") == []
+
+
+async def test_a_workspace_without_a_name_is_nobody_elses(log: SqliteLog) -> None:
+    await begin(log, "X1", workspace="")
+    await begin(log, "X2")
+    await log.append("X2", [ended()])
+    await log.remove("X2")
+    await begin(log, "X3")
+    await log.append("X3", [ended()])
+    await log.remove("X3")
+    assert [entry.execution_id for entry in await log.unfinished("")] == ["X1"]
 
 
 async def ended_threads() -> bool:

@@ -104,13 +104,15 @@ def connect(path: Path, durability: str) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, durability: str) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute("BEGIN")  # one look: another process may be creating it
+    try:
+        version = _version(connection, path)
+    finally:
+        connection.execute("ROLLBACK")
     if version > SCHEMA_VERSION:
         raise StoreTooNew(
             f"{path} has schema {version}; this Tailrace knows {SCHEMA_VERSION} and older"
         )
-    if version and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
     connection.execute("PRAGMA journal_mode = WAL")
     if version < SCHEMA_VERSION:
         _create(connection, path)
@@ -123,14 +125,24 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: str) -> Non
     connection.execute("PRAGMA mmap_size = 268435456")
 
 
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the file's tables; 0: it has none. Raises StoreCorrupt if it is not ours."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version:
+        ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    else:
+        ours = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    if not ours:
+        raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
+    return version
+
+
 def _create(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables, or an older file's tables as they are now."""
     # Immediate: of two processes that create the file at once, the second finds it created.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
+        version = _version(connection, path)
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             for statement in UPGRADES[older]:
                 connection.execute(statement)

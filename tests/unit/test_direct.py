@@ -53,6 +53,16 @@ class Socket(asyncio.Transport):
     def ids(self) -> list[int]:
         return [int(number) for number in re.findall(rb"^id: (\d+)$", self.written, re.MULTILINE)]
 
+    def told(self) -> list[int]:
+        """The ids that came and those that were said to be missing, in their order."""
+        found = re.findall(
+            rb'^id: (\d+)$|"data":{"from":(\d+),"to":(\d+)', self.written, re.MULTILINE
+        )
+        numbers: list[int] = []
+        for came, first, last in found:
+            numbers += [int(came)] if came else range(int(first), int(last) + 1)
+        return numbers
+
 
 async def stream(
     hub: Hub, after: int = 0, *, follow: bool = True, batch_s: float = 0
@@ -94,6 +104,7 @@ STEP = st.one_of(
     st.tuples(st.just("full"), st.integers(0, 9)),
     st.tuples(st.just("drained"), st.integers(0, 9)),
     st.tuples(st.just("turn"), st.integers(0, 3)),
+    st.tuples(st.just("trim"), st.integers(0, 40)),
 )
 
 
@@ -116,8 +127,10 @@ async def _interleave(steps: Sequence[tuple[str, int]]) -> None:
                 await log.append("X1", [line(n) for n in range(number)])
                 head += number
             elif kind == "join":
-                starts.append(min(number, head))
-                streams.append(await stream(hub, starts[-1]))
+                streams.append(await stream(hub, min(number, head)))
+                starts.append(streams[-1][0]._watcher.opening.after)
+            elif kind == "trim":
+                await log.trim("X1", number)
             elif kind == "turn":
                 await settle(number)
             elif streams:
@@ -128,7 +141,7 @@ async def _interleave(steps: Sequence[tuple[str, int]]) -> None:
             made.resume_writing()
         await settle(50)
         for (_, socket), start in zip(streams, starts, strict=True):
-            assert socket.ids() == list(range(start + 1, head + 2))
+            assert socket.told() == list(range(start + 1, head + 2))
             assert socket.closed
             assert socket.written.endswith(LAST_CHUNK)
             assert socket.written.count(LAST_CHUNK) == 1
@@ -229,6 +242,26 @@ async def test_a_store_that_fails_cuts_the_stream_without_an_end(
     assert "the disk is gone" in caplog.text
     made.connection_lost(None)
     assert hub.watching == 0
+
+
+async def test_each_that_retention_overtook_is_told(log: EventLog, clock: FakeClock) -> None:
+    """Found by reading: who took the page that another had read did not hear what was missing."""
+    hub = Hub(log, clock, page=5, ring=4)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.run)
+        await settle()
+        streams = [await stream(hub, 1) for _ in range(3)]
+        for made, _ in streams:
+            made.pause_writing()
+        await log.append("X1", [line(n) for n in range(20)])
+        await settle()
+        await log.trim("X1", 10)
+        for made, _ in streams:
+            made.resume_writing()
+            await settle(50)
+        tasks.cancel_scope.cancel()
+    for _, socket in streams:
+        assert socket.told() == list(range(2, 22))
 
 
 async def test_what_a_client_says_during_its_answer_is_ignored(

@@ -92,7 +92,10 @@ class Direct(asyncio.Protocol):
                 return
 
     def _write(self, batch: Batch) -> None:
-        self._send(self._chunk(batch))
+        if batch.gap is not None:
+            self._transport.write(chunk(self._words.control(batch.gap)))
+        if batch.records:  # an empty chunk would say that the response ends
+            self._send(self._chunk(batch))
         if batch.ended:
             self._end(batch.ending)
         elif self._batch_s and not self._watcher.behind:  # a replay is not paced
@@ -125,12 +128,7 @@ class Direct(asyncio.Protocol):
             return
         self._waiting = False
         if not self._transport.is_closing():
-            if batch.gap:
-                self._transport.write(chunk(self._words.control(batch.gap)))
-            if batch.records:  # an empty chunk would say that the response ends
-                self._write(batch)
-            elif batch.ended:
-                self._end(batch.ending)
+            self._write(batch)
             self._go_on()
 
     def _end(self, reason: str, goodbye: bytes = b"") -> None:

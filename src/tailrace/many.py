@@ -25,7 +25,7 @@ from tailrace.hub import Hub
 from tailrace.log.base import Entry
 from tailrace.positions import Position
 from tailrace.seek import Begin
-from tailrace.signals import Signal, barred
+from tailrace.signals import Signal
 from tailrace.watcher import Note, Watcher
 
 AT_ONCE = 256
@@ -307,9 +307,9 @@ class ManyWatcher:
         self._go_on()
 
     @property
-    def barred(self) -> Signal | None:
-        """Why it may not even read what there is, if so."""
-        return barred(self._final)
+    def final(self) -> Signal | None:
+        """Why it has to end, if so; what there is to read is for later."""
+        return self._final
 
     async def wait(self) -> Signal:
         """Wait until there is something to read or to do."""

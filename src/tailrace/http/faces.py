@@ -25,6 +25,7 @@ NDJSON, PLAIN = "application/x-ndjson", "text/plain"
 LOG_TYPES = (LINE, "log.sealed")
 ANEW = ("execution.started", "node.retrying")  # after which a text may come from its beginning
 CUT = " … [the line was longer and was cut]"
+FORMS_MAX = 16  # of one batch, kept for others who want the same; each is as large as a page
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +127,8 @@ def _made(form: tuple[Face, Filter | None, bool, bool], batch: Batch) -> bytes:
         made = face.frames(chosen)
         if batch.records and (not chosen or chosen[-1].seq != batch.last):
             made += face.passed(batch.last)
+        if len(batch.forms) >= FORMS_MAX:
+            del batch.forms[next(iter(batch.forms))]
         made = batch.forms[form] = chunk(made) if chunked else made
     return made
 

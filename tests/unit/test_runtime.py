@@ -1,6 +1,6 @@
 """The runtime: starting, keys, listing, leases, and what a caller is told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from tailrace import Tailrace, errors, flow, node
 from tailrace.adapters import open_log
 from tailrace.clock import rfc3339
+from tailrace.log.base import Listener, Lost
 from tailrace.log.memory import MemoryLog
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
@@ -246,3 +247,32 @@ def test_an_unknown_store_is_refused_with_the_forms(store: str) -> None:
         open_log(MEMORY.model_copy(update={"store": store}))
     assert caught.value.hint is not None
     assert "sqlite:///" in caught.value.hint
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_watch_that_the_store_refuses_ends_that_execution_alone(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    """Found by reading: it ended the runtime, and with it all that ran there."""
+    log, lost = MemoryLog(), list[Callable[[], None]]()
+    watch = log.watch
+
+    def watched(id_: str, after: int, listener: Listener, lost_: Lost) -> Callable[[], None]:
+        lost.append(lost_)
+        return watch(id_, after, listener, lost_)
+
+    def refused(*_: object) -> None:
+        raise errors.StoreBusy("10000 operations wait for the store")
+
+    async with Runtime(MEMORY, flows=[endless], log=log, clock=clock) as runtime:
+        other = await runtime.start("endless")
+        await settle()
+        monkeypatch.setattr(log, "watch", watched if later else refused)
+        run = await runtime.start("endless")
+        await settle()
+        if later:
+            monkeypatch.setattr(log, "watch", refused)
+            lost[0]()
+        state = await run.wait()
+        assert (state.status, (state.error or {})["type"]) == ("failed", "store_busy")
+        assert (await log.entry(other.id)).status == "running"

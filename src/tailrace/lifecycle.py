@@ -6,6 +6,9 @@ Rule 2: no await, no clock, no I/O. docs/lifecycle.md draws its diagrams from th
 
 A move that is not in the table raises IllegalTransition, which names state and event. Events of
 other groups (log.line, output.item, custom.* …) may come in any state but a terminal one.
+
+Where ids are missing (retention took events), what was before is not known: then an event says by
+itself where it leads.
 """
 
 from collections.abc import Iterable, Mapping
@@ -150,6 +153,7 @@ class ExecutionState:
     head: int = 0
     attempt: int = 1
     lease_ms: int | None = None
+    holes: bool = False  # events before this one were not there to be folded
     nodes: dict[str, NodeState] = field(default_factory=dict)
 
     @property
@@ -164,22 +168,24 @@ class ExecutionState:
         """
         if self.ended:
             raise IllegalTransition(f"{event.type} after the execution {self.status}")
+        holes = self.holes or (event.id is not None and event.id > self.head + 1)
         group = event.type.partition(".")[0]
         if group == "execution":
-            self._apply_execution(event)
+            self._apply_execution(event, holes)
         elif group == "node":
-            self._apply_node(event)
+            self._apply_node(event, holes)
         elif event.type == "output.item":
             self.item_count += 1
-        self.head = event.id or self.head
+        self.head, self.holes = event.id or self.head, holes
 
-    def _apply_execution(self, event: Event) -> None:
+    def _apply_execution(self, event: Event, holes: bool) -> None:
         started = event.type == "execution.started"
         if started and self.started_at is not None and event.attempt <= self.attempt:
             raise IllegalTransition(
                 f"{event.type} of attempt {event.attempt} while attempt {self.attempt} runs it"
             )
-        self.status = _move(EXECUTION, self.status, event.type, "execution")
+        if not (holes and event.type == "execution.progress"):  # that says nothing of the status
+            self.status = _move(EXECUTION, self.status, event.type, "execution", holes)
         data = event.data
         if event.type == "execution.queued":
             self.id, self.queued_at = event.execution_id, event.ts
@@ -196,13 +202,13 @@ class ExecutionState:
             self.total_duration_ms = data.get("total_duration_ms")
             self.output, self.error = data.get("output"), data.get("error")
 
-    def _apply_node(self, event: Event) -> None:
+    def _apply_node(self, event: Event, holes: bool) -> None:
         name = event.node or ""
         node = self.nodes.get(name)
         # What an earlier attempt did of a node does not bind this one: it may begin it anew.
         anew = node is None or (node.of < self.attempt and event.type in NODE[NEW])
         before = NEW if node is None or anew else node.status
-        status = _move(NODE, before, event.type, f"node {name!r}")
+        status = _move(NODE, before, event.type, f"node {name!r}", holes)
         if node is None or anew:
             node = self.nodes[name] = NodeState(name)
         node.status, node.attempt, node.of = status, event.attempt, self.attempt
@@ -224,6 +230,7 @@ class ExecutionState:
         body = asdict(self)
         body["execution_id"] = body.pop("id")
         body["nodes"] = list(body["nodes"].values())
+        del body["holes"]
         for node in body["nodes"]:
             del node["of"]
         return body
@@ -261,10 +268,14 @@ def fold(events: Iterable[Event], state: ExecutionState | None = None) -> Execut
     return state
 
 
-def _move(table: dict[str, dict[str, str]], state: str, event_type: str, what: str) -> str:
-    try:
-        return table[state][event_type]
-    except KeyError:
-        raise IllegalTransition(
-            f"{event_type} is not possible while the {what} is {state}"
-        ) from None
+def _move(
+    table: dict[str, dict[str, str]], state: str, event_type: str, what: str, holes: bool
+) -> str:
+    leads_to = table[state].get(event_type)
+    if leads_to is None and holes:
+        leads_to = next(
+            (moves[event_type] for moves in table.values() if event_type in moves), None
+        )
+    if leads_to is None:
+        raise IllegalTransition(f"{event_type} is not possible while the {what} is {state}")
+    return leads_to

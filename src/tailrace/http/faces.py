@@ -166,7 +166,11 @@ class Words:
         return writer(self.face, self.wanted, compacted=self.compacted, chunked=chunked)
 
     def preamble(self, opening: Opening) -> bytes:
-        """The first bytes: sent at once, so that a client knows it is connected and to what."""
+        """The first bytes: sent at once, so that a client knows it is connected and to what.
+
+        Where it does not begin where the client stands, they move it there: one that is cut before
+        its first event must not ask for the newest ones, or from a while ago, once more.
+        """
         gap, entry = opening.gap, opening.entry
         opened = events.StreamOpen(
             execution_id=entry.execution_id,
@@ -177,7 +181,14 @@ class Words:
             resumed=opening.resumed,
             gap=gap.data() if gap else None,
         )
-        return self.first(opened) + (self.control(gap) if gap else b"")
+        elsewhere = opening.after and not opening.resumed
+        return b"".join(
+            [
+                self.first(opened),
+                self.control(gap) if gap else b"",
+                self.face.passed(opening.after) if elsewhere else b"",
+            ]
+        )
 
     def first(self, opened: events.StreamOpen) -> bytes:
         """How a stream begins."""

@@ -94,7 +94,11 @@ class _Stream:
             position=self.watcher.position(),
             resumed=resumed,
         )
-        await begin(self.send, stream_headers(self.words.face), self.words.first(opened))
+        said = [self.words.first(opened), *self._gaps(), self._passed(self.watcher.position())]
+        await begin(self.send, stream_headers(self.words.face), b"".join(said))
+
+    def _gaps(self) -> list[bytes]:
+        return [self.words.control(gap, of) for of, gap in self.watcher.gaps()]
 
     async def deliver(self) -> None:
         """Replay and live, one loop, to the end: its own, or the connection's."""
@@ -104,8 +108,8 @@ class _Stream:
                 goodbye = b"" if why is Signal.GONE else self.words.closing(why)
                 return await write(self.send, goodbye, more=False)
             piece = await self.watcher.read()
-            for execution_id, gap in self.watcher.gaps():
-                await write(self.send, self.words.control(gap, execution_id))
+            for said in self._gaps():
+                await write(self.send, said)
             if piece is not None:
                 await write(self.send, self._frames(piece))
                 if self.watcher.round_over:

@@ -128,7 +128,7 @@ async def test_leaving_leaves_nothing(hub: Hub, log: MemoryLog) -> None:
                 raise RuntimeError("the client was cut off")
     assert hub.watching == 0
     assert not hub._tails
-    assert not log._logs["X1"].listeners
+    assert not log._logs["X1"].watches
 
 
 async def test_silence_wakes_a_watcher_for_its_heartbeat(log: EventLog, clock: FakeClock) -> None:

@@ -7,7 +7,8 @@ The law of this file: once each, in order, and not silence in place of what it c
 import anyio
 import anyio.lowlevel
 
-from tailrace.log.base import EventLog
+from tailrace.events import Record
+from tailrace.log.base import Entry, EventLog
 from tailrace.testing.contract.bench import Bench, check
 from tailrace.testing.contract.tools import Learning, Listening, begin, ended, line, lines, seqs
 
@@ -48,6 +49,30 @@ async def watches_that_join_at_any_moment_lose_nothing(bench: Bench) -> None:
         tasks.start_soon(join)
     for watch in watches:
         await watch.until(61)
+
+
+@check
+async def who_stops_and_comes_again_is_given_nothing_twice(bench: Bench) -> None:
+    """What was under way to the first watch of a listener is not for its second."""
+    log = await bench.log()
+    await begin(log)
+    given: list[Record] = []
+    learned: list[Entry] = []
+    ways_out = [log.watch("X1", 1, given.extend), log.watch_new("default", 1, learned.extend)]
+    await log.append("X1", [line(2)])
+    await begin(log, "X2")
+    for stop in ways_out:
+        stop()
+    given.clear()
+    learned.clear()
+    log.watch("X1", 2, given.extend)
+    log.watch_new("default", 2, learned.extend)
+    await log.append("X1", [line(3)])
+    await begin(log, "X3")
+    await Listening(log, "X1", 1).until(3)
+    await Learning(log, "default", 1).until(2)
+    assert seqs(given) == [3]
+    assert [entry.execution_id for entry in learned] == ["X3"]
 
 
 @check

@@ -315,5 +315,6 @@ def _answer(
         return
     if error is not None:
         future.set_exception(error)
+        future.exception()  # where nobody waits for it, as for a watch's first look, it is no alarm
     else:
         future.set_result(result)

@@ -98,7 +98,10 @@ class Watches:
         self._fed(since)
         for execution_id, after, run in fresh:
             for watch in tuple(self._watches.get(execution_id, ())):
-                if not run:
+                if watch not in self._watches.get(execution_id, ()):
+                    continue  # another's listener has just stopped it
+                if not run:  # removed: another log of its name is not this watch's
+                    self._watches[execution_id].remove(watch)
                     watch.listener([])
                 elif after <= watch.position < run[0].seq - 1:  # a trim has overtaken it
                     self._watches[execution_id].remove(watch)

@@ -212,6 +212,8 @@ class MemoryLog(Opened):
     ) -> Sequence[Entry]:
         """List a workspace's logs, newest first."""
         self._require_open()
+        if before is not None:
+            self._log(before)
         wanted = frozenset(status_events)
         found: list[Entry] = []
         started = before is None

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from tailrace import Settings
 from tailrace.errors import StoreError
+from tailrace.events import Record
 from tailrace.http.direct import LAST_CHUNK, Direct
-from tailrace.http.faces import EVENTS, Words
+from tailrace.http.faces import EVENTS, Face, Words
 from tailrace.hub import Hub
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
@@ -65,10 +67,10 @@ class Socket(asyncio.Transport):
 
 
 async def stream(
-    hub: Hub, after: int = 0, *, follow: bool = True, batch_s: float = 0
+    hub: Hub, after: int = 0, *, follow: bool = True, batch_s: float = 0, face: Face = EVENTS
 ) -> tuple[Direct, Socket]:
     runtime = Runtime(Settings(store="memory:"), log=hub.log, clock=hub.clock)
-    words = Words(runtime, EVENTS, "X1")
+    words = Words(runtime, face, "X1")
     watcher = await hub.open("X1", Position(after) if after else None)
     made, socket = Direct(hub, watcher, words, follow=follow, batch_s=batch_s), Socket()
     made.connections = {made}
@@ -262,6 +264,35 @@ async def test_each_that_retention_overtook_is_told(log: EventLog, clock: FakeCl
         tasks.cancel_scope.cancel()
     for _, socket in streams:
         assert socket.told() == list(range(2, 22))
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_an_event_that_cannot_be_written_cuts_that_stream_alone(
+    log: EventLog, clock: FakeClock, caplog: pytest.LogCaptureFixture, live: bool
+) -> None:
+    """Found by reading: it ended the hub, or kept the event from all who came after."""
+
+    def broken(_: Sequence[Record]) -> bytes:
+        raise ValueError("half a surrogate pair")
+
+    hub = Hub(log, clock, page=5, ring=4)
+    face = replace(EVENTS, frames=broken, whole=None, chunk=None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.run)
+        await settle()
+        pairs = [await stream(hub, int(live), face=f) for f in (EVENTS, face, EVENTS, face)]
+        await settle(20)
+        await log.append("X1", [line(), ended()])
+        await settle(20)
+        assert not tasks.cancel_scope.cancel_called
+        tasks.cancel_scope.cancel()
+    for socket in (pairs[1][1], pairs[3][1]):
+        assert socket.aborted
+        assert LAST_CHUNK not in socket.written
+    for socket in (pairs[0][1], pairs[2][1]):
+        assert socket.ids()[-2:] == [2, 3]
+        assert socket.written.endswith(LAST_CHUNK)
+    assert "half a surrogate pair" in caplog.text
 
 
 async def test_what_a_client_says_during_its_answer_is_ignored(

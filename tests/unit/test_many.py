@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tailrace import many
 from tailrace.errors import InvalidPosition, ShuttingDown
-from tailrace.following import FollowMany
+from tailrace.following import Follow, FollowMany
 from tailrace.hub import Hub
 from tailrace.log.memory import MemoryLog
 from tailrace.many import Many, ManyWatcher
@@ -88,6 +88,23 @@ async def test_where_all_that_came_are_gone_the_next_ones_are_heard_of(
     assert piece is not None
     assert piece.entry.execution_id == "X4"
     watcher.close()
+
+
+async def test_who_stops_before_the_first_event_goes_on_from_there(
+    hub: Hub, log: MemoryLog
+) -> None:
+    await begin(log, "X1")
+    first = Follow(hub, "X1", None, live=False, choice={"tail": 0})
+    assert [event async for event in first] == []
+    await log.append("X1", [line(), ended()])
+    rest = Follow(hub, "X1", first.position, live=False, choice={"tail": 0})
+    assert [event.id async for event in rest] == [2, 3]
+    many_ = FollowMany(hub, "default", (), None, live=False, choice={})
+    assert [event async for event in many_] == []
+    await begin(log, "X2")
+    await log.append("X2", [ended()])
+    others = FollowMany(hub, "default", (), many_.position, live=False, choice={})
+    assert [event.id async for event in others] == [1, 2]
 
 
 STEP = st.one_of(

@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 from tailrace.clock import rfc3339
 from tailrace.errors import PositionTrimmed
 from tailrace.events import Record
-from tailrace.lifecycle import ExecutionState
+from tailrace.lifecycle import NEW, ExecutionState
 from tailrace.log.base import Entry, EventLog
 
 _KIND = "trimmed"
@@ -44,11 +44,18 @@ async def state_at(
         if records[0].seq == state.head + 1:
             advance(state, records)
             continue
-        state = await before(log, await log.entry(execution_id), now)
-        if at is not None and state.head > at:
-            raise PositionTrimmed(
-                f"What {execution_id} was at {at} is no longer kept", kept=state.head
-            )
+        kept = await before(log, await log.entry(execution_id), now)
+        if at is not None and kept.head > at:
+            raise PositionTrimmed(f"What {execution_id} was at {at} is no longer kept")
+        if kept.partial and state.head:  # it was trimmed just now: what was read is not forgotten
+            state.partial, state.head = True, kept.head
+        else:
+            state = kept
+    if state.partial and at is None:
+        entry = await log.entry(execution_id)
+        state.attempt = max(state.attempt, entry.attempt)
+        if state.status == NEW:
+            state.status = entry.status
     return state
 
 

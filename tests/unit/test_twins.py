@@ -15,6 +15,7 @@ TO_SYNC = [
     (r"__aenter__", "__enter__"),
     (r"__aexit__", "__exit__"),
     (r"\baclose\b", "close"),
+    (r"\baclosing\b", "closing"),
     (r"\baread\b", "read"),
     (r"\baiter_raw\b", "iter_raw"),
     (r"AsyncGenerator\[Event, None\]", "Generator[Event, None, None]"),

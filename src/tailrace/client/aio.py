@@ -4,8 +4,10 @@ The law of this file: transport only; every decision is in `resume`. Its twin is
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, Unpack
+from weakref import WeakSet
 
 import httpx
 
@@ -54,8 +56,9 @@ class Follow:
         resume = self._resume
         while not resume.ended:
             try:
-                async for event in self._connection():
-                    yield event
+                async with aclosing(self._connection()) as connection:
+                    async for event in connection:
+                        yield event
                 pause = resume.closed()
             except httpx.TransportError as error:
                 pause = resume.failed(error)
@@ -69,10 +72,13 @@ class Follow:
     async def _connection(self) -> AsyncGenerator[Event, None]:
         resume = self._resume
         url = self._client.url(*resume.path())
+        headers = resume.connect() | self._client.headers()
         http = self._client.http
-        async with http.stream(
-            "GET", url, headers=resume.connect() | self._client.headers(), params=resume.query()
-        ) as response:
+        request = http.build_request("GET", url, headers=headers, params=resume.query())
+        # Not `http.stream`: asyncio ends generators in any order, and one of httpx's may be gone
+        # before the one that is in its block.
+        async with aclosing(await http.send(request, stream=True)) as response:
+            self._client.connections.add(response)
             if response.status_code >= 400:
                 await response.aread()
                 raise problem_of(response)
@@ -107,6 +113,7 @@ class Client:
         self._token = token
         self.http = http or httpx.AsyncClient(timeout=TIMEOUT)
         self.clock: Clock = clock or SystemClock()
+        self.connections = WeakSet[httpx.Response]()  # the streams that are open
 
     def headers(self) -> dict[str, str]:
         """What each request says of who asks."""
@@ -128,7 +135,13 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections, also of a `follow` that was left by `break`.
+
+        Its generator may be finalized when the loop is about to end, and must have nothing to
+        wait for then: asyncio would print its complaint about that.
+        """
+        for response in list(self.connections):
+            await response.aclose()
         await self.http.aclose()
 
     def follow(

@@ -5,8 +5,10 @@ the two. Every decision is in `resume`.
 """
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, Unpack
+from weakref import WeakSet
 
 import httpx
 
@@ -55,7 +57,8 @@ class Follow:
         resume = self._resume
         while not resume.ended:
             try:
-                yield from self._connection()
+                with closing(self._connection()) as connection:
+                    yield from connection
                 pause = resume.closed()
             except httpx.TransportError as error:
                 pause = resume.failed(error)
@@ -69,10 +72,13 @@ class Follow:
     def _connection(self) -> Generator[Event, None, None]:
         resume = self._resume
         url = self._client.url(*resume.path())
+        headers = resume.connect() | self._client.headers()
         http = self._client.http
-        with http.stream(
-            "GET", url, headers=resume.connect() | self._client.headers(), params=resume.query()
-        ) as response:
+        request = http.build_request("GET", url, headers=headers, params=resume.query())
+        # Not `http.stream`: asyncio ends generators in any order, and one of httpx's may be gone
+        # before the one that is in its block.
+        with closing(http.send(request, stream=True)) as response:
+            self._client.connections.add(response)
             if response.status_code >= 400:
                 response.read()
                 raise problem_of(response)
@@ -106,6 +112,7 @@ class SyncClient:
         self._token = token
         self.http = http or httpx.Client(timeout=TIMEOUT)
         self.pause = pause
+        self.connections = WeakSet[httpx.Response]()  # the streams that are open
 
     def headers(self) -> dict[str, str]:
         """What each request says of who asks."""
@@ -127,7 +134,13 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, also of a `follow` that was left by `break`.
+
+        Its generator may be finalized when the loop is about to end, and must have nothing to
+        wait for then: asyncio would print its complaint about that.
+        """
+        for response in list(self.connections):
+            response.close()
         self.http.close()
 
     def follow(

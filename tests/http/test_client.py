@@ -98,10 +98,11 @@ async def test_a_follow_that_is_left_by_break_leaves_nothing_behind(served: Serv
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         async with Client(served.url) as client:
-            async for _ in client.follow(await client.start("endless")):
-                break
+            follow = client.follow(await client.start("endless"))
+            async for _ in follow:
+                break  # and it is held until the end
             async for _ in client.follow_many():
-                break
+                break  # and nobody holds it
 
     await anyio.to_thread.run_sync(asyncio.run, main())
     assert complaints == []

@@ -82,7 +82,8 @@ def _style(event_type: str) -> str:
 def _detail(event: Event) -> str:
     data = event.data
     if event.type == "execution.queued":
-        return f"{data.get('kind')} {data.get('flow')} {short(data.get('input'))}"
+        given = "" if data.get("input") is None else f" {short(data['input'])}"
+        return f"{data.get('kind')} {data.get('flow')}{given}"
     if event.type == "output.item":
         return short(data.get("value"))
     if error := data.get("error"):
@@ -98,7 +99,10 @@ def _detail(event: Event) -> str:
     return "  ".join(part for part in parts if part)
 
 
-_SHOWN = {"duration_ms", "total_duration_ms", "output_summary", "output", "node_count"}
+# Besides what has been said: times, since a line begins with one.
+_SHOWN = {"duration_ms", "total_duration_ms", "output_summary", "output", "node_count"} | {
+    f"{what}_at" for what in ("queued", "started", "completed", "failed")
+}
 
 
 def tree(state: ExecutionState, now: datetime | None = None) -> Tree:

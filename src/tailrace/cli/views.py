@@ -10,6 +10,7 @@ from typing import Protocol
 from rich.live import Live
 
 from tailrace.cli import render
+from tailrace.cli.options import print_json
 from tailrace.clock import SystemClock
 from tailrace.events import Event
 from tailrace.lifecycle import ExecutionState
@@ -82,9 +83,7 @@ class TreeView:
 def view_for(*, as_json: bool, stream: bool, raw: bool = False, many: bool = False) -> View:
     """The view that the flags ask for."""
     if as_json:
-        return LineView(
-            lambda event: print(json.dumps(event.to_dict(), ensure_ascii=False), flush=True)
-        )
+        return LineView(lambda event: print_json(event.to_dict()))
     if raw:
         return LineView(_raw)
     if stream:

@@ -267,6 +267,19 @@ def test_tail_resumes_and_stops_where_it_is_told(shell: Shell, flows: str) -> No
     assert len(shell.run("tail", "--no-follow").stdout.splitlines()) == 5
 
 
+@pytest.mark.timeout(60)  # three processes, on cores that three parts of the tests share
+@pytest.mark.parametrize("form", [[], ["--json"], ["--raw"]])
+def test_a_tail_whose_reader_leaves_says_nothing_of_it(shell: Shell, form: list[str]) -> None:
+    shell.run("exec", "seq", "10000")  # more than a pipe holds
+    with shell.start("tail", *form) as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        tail.stdout.readline()
+        tail.stdout.close()
+        assert tail.stderr.read() == ""
+    assert tail.returncode == 1
+
+
 @pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_lists_and_shows(shell: Shell, flows: str) -> None:
     assert "tailrace run etl" in shell.run("ls").stderr

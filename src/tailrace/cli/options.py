@@ -155,17 +155,21 @@ def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except KeyboardInterrupt:
         sys.exit(CANCELLED)
     except BaseExceptionGroup as group:
-        if error := _only(group):
+        error = _only(group)
+        if isinstance(error, TailraceError):
             fail(error)
+        # Whoever read our output has left: `print` says so by the one, rich by the other.
+        if isinstance(error, BrokenPipeError | SystemExit):
+            raise error from None
         raise
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> TailraceError | None:
-    """The one error of ours in a task group's bundle."""
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error in a task group's bundle; the bundle, if there are several."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    return error if isinstance(error, TailraceError) else None
+    return error
 
 
 def status_exit(status: str) -> int:

@@ -166,16 +166,20 @@ def table(rows: Iterable[dict[str, Any]]) -> Table:
     """Executions as a table."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("execution", "status", "kind", "flow", "created", "events"):
-        # An id that is cut off cannot be copied: everything else gives way first.
-        made.add_column(title, no_wrap=True, min_width=26 if title == "execution" else None)
+        # An id that is cut off cannot be copied, and half a status says nothing: in a narrow
+        # terminal the others give way, which is why the time has no seconds.
+        made.add_column(title, no_wrap=True, min_width=_WIDTHS.get(title))
     for row in rows:
         sign, style = _SIGNS.get(row["status"], ("?", ""))
         status = Text(f"{sign} {row['status']}", style=style)
-        created = row["created_at"][:19].replace("T", " ")
+        created = row["created_at"][:16].replace("T", " ")
         made.add_row(
             row["execution_id"], status, row["kind"], escape(row["flow"]), created, str(row["head"])
         )
     return made
+
+
+_WIDTHS = {"execution": 26, "status": 11, "created": 16}
 
 
 def console(*, error: bool = False) -> Console:

@@ -427,6 +427,7 @@ class StoreClosed(StoreError):
 
     code = "store_closed"
     status = 503
+    default_hint = "A Tailrace is open within `async with`: use it there."
 
 
 class StoreCorrupt(StoreError):

@@ -159,7 +159,10 @@ async def demo(settings: Settings, updates: int) -> int:
         if not server.started:
             return FAILED
         url = address(settings)
-        ok = await _show(url, updates)
+        try:
+            ok = await _show(url, updates)
+        except (BrokenPipeError, SystemExit):  # the latter is rich's: who read this has left
+            ok = False
         if sys.stdout.isatty():
             print(f"\nStill serving at {url}/ui/ — Ctrl-C ends it. In another shell:")
             print("  tailrace ls\n  tailrace tail\n  tailrace run etl")

@@ -71,6 +71,11 @@ def test_json_is_one_event_a_line_and_nothing_else(shell: Shell) -> None:
     assert found[-1]["type"] == "execution.completed"
 
 
+def test_what_an_agent_says_is_shown(shell: Shell) -> None:
+    done = shell.run("run", "answer", "--input", '{"question": "And Japan?"}')
+    assert "There are 1 of them.\n- Asia/Tokyo\n" in done.stdout
+
+
 def test_a_failing_node_exits_1_and_is_named(shell: Shell) -> None:
     done = shell.run("run", "etl", "--input", '{"fail": true}')
     assert done.returncode == 1

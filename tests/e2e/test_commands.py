@@ -129,6 +129,8 @@ def test_a_module_can_be_a_target(shell: Shell, flows: str) -> None:
         (["ls", "--store", "postgres://x"], "invalid_setting"),
         (["serve", "--port", "99999"], "invalid_setting"),
         (["serve", "--heartbeat-s", "soon"], "invalid_setting"),
+        (["serve", "--retention-age-s", "long"], "invalid_setting"),
+        (["serve", "--jwt-keys", "nope.pem", "--jwt-audience", "a"], "invalid_setting"),
         (["graph", "nope.json"], "target_not_found"),
     ],
 )
@@ -148,10 +150,11 @@ def test_bad_input_is_one_line_with_a_code_and_exit_2(
 
 def test_a_store_that_is_no_store_is_one_line_and_exit_1(shell: Shell) -> None:
     (shell.folder / "log.db").write_text("not a database " * 1000)
-    done = shell.run("ls")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error[store_corrupt]: ")
-    assert len(done.stderr.strip().splitlines()) == 1
+    for command in (["ls"], ["serve", "--port", "0"], ["serve", "--port", "0", "--workers", "2"]):
+        done = shell.run(*command)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error[store_corrupt]: ")
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_usage_error_exits_2(shell: Shell) -> None:

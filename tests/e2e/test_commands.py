@@ -158,9 +158,19 @@ def test_a_store_that_is_no_store_is_one_line_and_exit_1(shell: Shell) -> None:
 
 
 def test_a_usage_error_exits_2(shell: Shell) -> None:
-    assert shell.run("run").returncode == 2
-    assert shell.run("frobnicate").returncode == 2
-    assert shell.run("tail", "--nope").returncode == 2
+    for mistake, hint in (
+        (["run"], "Missing argument 'TARGET' — `tailrace run --help` shows how."),
+        (["frobnicate"], "No such command 'frobnicate' — `tailrace --help` shows how."),
+        (["tail", "--nope"], " — `tailrace tail --help` shows how."),
+        (["ls", "--limit"], "Option '--limit' requires an argument — `tailrace --help` shows how."),
+        (["token", "create", "--role", "boss"], " — `tailrace token create --help` shows how."),
+    ):
+        done = shell.run(*mistake)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error[usage]: ")
+        assert line.endswith(hint)
+    assert "Usage: tailrace" in shell.run().stdout + shell.run().stderr
 
 
 @pytest.mark.parametrize(

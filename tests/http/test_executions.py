@@ -183,6 +183,25 @@ async def test_a_body_that_is_no_json_is_refused(served: Served) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("body", "media_type", "detail"),
+    [
+        ('{"flow":', "application/json", "The body is not JSON: Expecting value, at character 8"),
+        ("[]", "application/json", "The body is no JSON object, or is not sent as one"),
+        ('{"flow": "etl"}', "text/plain", "The body is no JSON object, or is not sent as one"),
+        ("", "application/json", "The body is no JSON object, or is not sent as one"),
+        ("{}", "application/json", "body.flow: Field required"),
+    ],
+)
+async def test_who_sends_a_wrong_body_is_told_what_is_wrong(
+    served: Served, body: str, media_type: str, detail: str
+) -> None:
+    response = await served.http.post(BASE, content=body, headers={"Content-Type": media_type})
+    told = response.json()
+    assert (response.status_code, told["code"], told["detail"]) == (400, "invalid_request", detail)
+    assert ("--json" in told.get("hint", "")) == (detail.startswith("The body is no JSON"))
+
+
 async def test_unknown_routes_are_problems_too(served: Served) -> None:
     response = await served.http.get("/nope")
     assert (response.status_code, response.json()["code"]) == (404, "route_not_found")

@@ -577,6 +577,14 @@ async def waits_for_what_it_cancelled() -> int:
     return 1
 
 
+async def cancels_its_own_task() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await anyio.lowlevel.checkpoint()
+    return 1
+
+
 async def mute() -> int:
     raise Mute
 
@@ -588,6 +596,7 @@ ENDS = [
     (beyond, "its code ended with Beyond: x"),
     (several, "its code ended with BaseExceptionGroup: two (2 sub-exceptions)"),
     (waits_for_what_it_cancelled, "its code ended with CancelledError"),
+    (cancels_its_own_task, "its code ended with CancelledError"),
     (mute, "Mute"),
 ]
 
@@ -633,21 +642,28 @@ async def test_code_ends_only_itself(runtime: Runtime, code: Any, told: str, kin
     assert (await runtime.view(other.id)).status == "running"
 
 
-async def test_a_node_that_cancels_its_own_task_has_not_completed(runtime: Runtime) -> None:
-    @node
-    async def ends_its_task() -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-        await anyio.lowlevel.checkpoint()
-        return 1
+async def test_a_node_whose_task_was_cancelled_has_not_completed(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By nobody who may: neither by its code, nor by a cancel, a deadline or a shutdown."""
+    append = runtime.log.append
+
+    async def cancelling(name: str, drafts: Any, **how: Any) -> Any:
+        if drafts[-1].type == "node.started":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await anyio.lowlevel.checkpoint()
+        return await append(name, drafts, **how)
+
+    monkeypatch.setattr(runtime.log, "append", cancelling)
 
     @flow
-    def ends() -> object:
-        return ends_its_task()
+    def short() -> object:
+        return one()
 
-    state = await finish(runtime, ends)
-    assert state.status == "failed"
+    state = await finish(runtime, short)
+    assert (state.status, state.output) == ("failed", None)
 
 
 # --- when the log fails -------------------------------------------------------------------------

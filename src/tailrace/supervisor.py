@@ -111,6 +111,8 @@ async def supervise(
     try:
         with scope:
             ending = await _watched(recorder, work, deadline_ms, stop)
+    except Exception as error:  # noqa: BLE001 - a store that refuses a watch must not take down others
+        ending = _failed(recorder, error)
     finally:
         cause = stop.cause or (None if hand_over else _shutdown)
         if ending is None and cause is not None:
@@ -145,9 +147,11 @@ async def _attempt(recorder: Recorder, work: Work) -> Ending:
             await recorder.begin()
         return await work(recorder)
     except Exception as error:  # noqa: BLE001 - whatever fails, it is the execution's end
-        return events.ExecutionFailed(
-            error=describe(error), total_duration_ms=recorder.elapsed_ms()
-        )
+        return _failed(recorder, error)
+
+
+def _failed(recorder: Recorder, error: Exception) -> events.ExecutionFailed:
+    return events.ExecutionFailed(error=describe(error), total_duration_ms=recorder.elapsed_ms())
 
 
 async def _end(recorder: Recorder, ending: Terminal | None) -> None:
@@ -159,7 +163,4 @@ async def _end(recorder: Recorder, ending: Terminal | None) -> None:
             pass  # ended or taken over by another process, or removed: there is no second end
         except UsageError as error:
             # The end itself is what the log refuses (an output that is no JSON, or too large).
-            failed = events.ExecutionFailed(
-                error=describe(error), total_duration_ms=recorder.elapsed_ms()
-            )
-            await recorder.emit(failed)
+            await recorder.emit(_failed(recorder, error))

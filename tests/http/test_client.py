@@ -12,6 +12,7 @@ from anyio.abc import SocketStream
 
 from tailrace import Client, Event, SyncClient, Tailrace, errors, flow, node, task
 from tailrace.clock import SystemClock
+from tailrace.signals import Signal
 from tailrace.testing.contract.tools import begin, ended, line
 from tailrace.watcher import Watcher
 from tests.http.conftest import Serve, Served
@@ -306,3 +307,31 @@ async def test_an_output_that_was_put_aside_is_the_result(serve: Serve) -> None:
         run = await made.tailrace.start("large")
         assert await run == {"body": "x" * 100_000}
         assert (await run.wait()).output == {"body": "x" * 100_000}
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_cut_before_the_first_event_loses_nothing(
+    served: Served, client: Client, many: bool
+) -> None:
+    """Found by reading: it asked for the newest events, or for what ran, once more."""
+    log, hub = served.tailrace.log, served.tailrace.hub
+    await begin(log, "X1")
+    follow = client.follow_many() if many else client.follow("X1", tail=0)
+    types: list[str] = []
+
+    async def take() -> None:
+        async for event in follow:
+            types.append(event.type)
+            if event.terminal:
+                return
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        while follow.position is None:
+            await anyio.lowlevel.checkpoint()
+        for stream in hub.streams():
+            stream.wake(Signal.EXPIRED)
+        execution_id = await begin(log, "X2") if many else "X1"
+        await log.append(execution_id, [line("meanwhile"), ended()])
+    assert types[-2:] == ["log.line", "execution.completed"]
+    await follow.aclose()

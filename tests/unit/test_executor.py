@@ -10,10 +10,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tailrace import Event, after, agent, errors, flow, node
+from tailrace import Event, after, agent, errors, flow, node, recorder
+from tailrace.ambient import flush
+from tailrace.ambient import log as log_line
 from tailrace.clock import within
-from tailrace.events import TERMINAL
+from tailrace.events import TERMINAL, LogLine, NodeCompleted, OutputItem
 from tailrace.flow.build import Flow
+from tailrace.intake import Intake
 from tailrace.lifecycle import ExecutionState, fold
 from tailrace.log.memory import MemoryLog
 from tailrace.run import Run
@@ -21,7 +24,7 @@ from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock, FaultyLog
 from tailrace.testing.clock import settle
-from tailrace.testing.contract.tools import ended
+from tailrace.testing.contract.tools import begin, ended
 
 MEMORY = Settings(store="memory:")
 
@@ -680,6 +683,46 @@ async def test_a_log_that_cannot_take_an_item_fails_the_flow(clock: FakeClock) -
     assert (state.status, state.error["type"]) == ("failed", "store_full")
 
 
+@pytest.mark.parametrize("lose_answer", [False, True])
+@pytest.mark.parametrize("failing", ["node.started", "log.line", "node.failed"])
+async def test_what_was_said_before_the_store_failed_is_in_the_log(
+    clock: FakeClock, failing: str, lose_answer: bool
+) -> None:
+    """Found by reading: it was lost, and of a node that never began the log said that it failed."""
+
+    class Once(FaultyLog):
+        async def append(self, execution_id: str, drafts: Any, **how: Any) -> Any:
+            if any(draft.node == "talking" for draft in drafts):
+                return await super().append(execution_id, drafts, **how)
+            return await self._inner.append(execution_id, drafts, **how)
+
+    @node
+    async def talking(n: int) -> int:
+        for word in ("a", "a", "b"):
+            log_line(word)
+        await flush()
+        raise RuntimeError("failed")
+
+    @flow
+    def said() -> object:
+        return talking(one())
+
+    plan: dict[str, list[errors.TailraceError]] = {failing: [errors.StoreBusy()]}
+    log: Any = Once(MemoryLog(), plan, lose_answer=lose_answer)
+    async with Runtime(MEMORY, log=log, clock=clock) as runtime:
+        run = await runtime.start(said)
+        state = await run.wait()
+        events = [record.event() for record in await log.read(run.id, 0, 100)]
+    assert plan == {failing: []}
+    assert state.status == "failed"
+    types = [event.type for event in events]
+    assert types[:4] == ["execution.queued", "execution.started", "node.started", "node.completed"]
+    words = [event.data["line"] for event in events if event.type == "log.line"]
+    assert words == ([] if failing == "node.started" else ["a", "a", "b"])
+    assert types[-2:] == ["node.failed", "execution.failed"]
+    assert len(types) == 7 + len(words)
+
+
 async def test_an_end_that_cannot_be_written_is_told_to_the_caller(clock: FakeClock) -> None:
     log = FaultyLog(MemoryLog(), {"execution.completed": [errors.StoreFull()]})
 
@@ -719,3 +762,30 @@ async def test_nothing_is_left_running(runtime: Runtime) -> None:
         await finish(runtime, short, {"n": 3})
     await settle()
     assert len(asyncio.all_tasks()) == before
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+async def test_what_is_refused_counts_for_nothing(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: who tried again where it was refused ran into its limit of events."""
+    monkeypatch.setattr(recorder, "OUTBOX_MAX_EVENTS", 3)
+    async with MemoryLog() as log:
+        await begin(log)
+        made = recorder.Recorder(log, clock, "X1", Intake(events_max=20))
+        value = "x" * 20_000
+        for _ in range(3):
+            made.post(LogLine(line="a", source="s"))
+        told = made.summary(value)
+        for _ in range(50):
+            with pytest.raises(errors.Overloaded):
+                made.post(LogLine(line="b", source="s"))
+            with pytest.raises(errors.InvalidEvent):
+                await made.emit(OutputItem(index=0, value=object()))
+        await made.flush()
+        await made.emit(NodeCompleted(duration_ms=1, output_summary=told), node="n")
+        assert told.digest is not None
+        assert json.loads(await log.payload("X1", told.digest)) == value
+        assert (await log.entry("X1")).head == 5

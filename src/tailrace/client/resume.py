@@ -85,8 +85,9 @@ class Resume:
                 self._epoch = str(event.data.get("epoch", ""))
             elif event.type == "stream.gap":
                 # A cut during a gap's frame repeats it on the next connection: tell it once.
-                if message.data not in self._told:
-                    self._told.add(message.data)
+                gap = f"{self._epoch} {event.execution_id} {sorted(event.data.items())}"
+                if gap not in self._told:
+                    self._told.add(gap)
                     yield event
             elif event.id is not None:
                 self._failures = 0
@@ -103,12 +104,13 @@ class Resume:
         return f"{event_id}@{self._epoch}" if self._epoch else str(event_id)
 
     def _pass(self, last_id: str) -> None:
-        """Move past events that a filter left out: an id without an event says so."""
+        """Move to where an id without an event says that this stands.
+
+        Past events that a filter left out; or to where a stream begins, if not where it was asked.
+        """
         if self.many is not None:
             self.position = last_id or self.position
-            return
-        seen = int((self.position or "0").partition("@")[0])
-        if last_id.isdigit() and int(last_id) > seen:
+        elif last_id.isascii() and last_id.isdigit():
             self.position = f"{last_id}@{self._epoch}" if self._epoch else last_id
 
     def closed(self) -> float:
@@ -128,7 +130,8 @@ class Resume:
                 f"{self.execution_id}: {self._failures} attempts failed; last: {error!r}",
                 position=self.position,
             ) from error
-        ceiling = min(self._retry_s * 2.0 ** (self._failures - 1), BACKOFF_MAX_S)
+        # Who never gives up comes to powers that no float holds.
+        ceiling = min(self._retry_s * 2.0 ** min(self._failures - 1, 100), BACKOFF_MAX_S)
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
         asked = error.details.get("retry_after_s", 0) if isinstance(error, TailraceError) else 0
         # Not before the time that was asked for, and not all at that very moment.

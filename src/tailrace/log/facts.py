@@ -139,3 +139,5 @@ class MemoryFacts:
         self._facts = {k: v for k, v in self._facts.items() if v[1] is None or v[1] > now}
         for name, places in tuple(self._places.items()):
             self._places[name] = {who: end for who, end in places.items() if end > now}
+            if not self._places[name]:
+                del self._places[name]

@@ -32,7 +32,7 @@ from tailrace.errors import TailraceError
 from tailrace.flow.build import Flow
 from tailrace.flow.graph import Call, Ref, case_of
 from tailrace.flow.ir import TRIGGER
-from tailrace.invoke import invoke
+from tailrace.invoke import cancelled_only_if_asked, invoke
 from tailrace.recorder import Recorder
 from tailrace.takeover import NOTHING, Earlier, checked
 
@@ -299,7 +299,7 @@ class _Running:
         self, call: Call, values: dict[str, Any], attempt: int
     ) -> tuple[Any, int | None]:
         """Run one try; returns the output and, for a streaming node, how many values it gave."""
-        with speaking(self.recorder, call.id, attempt):
+        with speaking(self.recorder, call.id, attempt), cancelled_only_if_asked():
             work = partial(self._work, call, values)
             return await within(self.clock, call.node.options.timeout_ms, work)
 

@@ -4,17 +4,37 @@ The law of this file: whatever way it runs, a cancellation reaches it, and when 
 nothing of it is left running.
 """
 
+import asyncio
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_process
+
+
+@contextmanager
+def cancelled_only_if_asked() -> Iterator[None]:
+    """Make an error of a cancellation that comes from the code in this block itself.
+
+    Who awaits what somebody else has cancelled gets a CancelledError, too. Let through, it would
+    pass for a stop that was asked for: a task group takes it for no failure at all.
+    """
+    try:
+        yield
+    except anyio.get_cancelled_exc_class() as error:
+        task = asyncio.current_task()
+        native = task is not None and task.cancelling() > 0
+        if native or anyio.current_effective_deadline() == -math.inf:
+            raise
+        raise RuntimeError("It was cancelled, but not by who runs it") from error
 
 
 async def invoke(fn: Callable[..., Any], values: dict[str, Any], *, cpu: bool = False) -> Any:
@@ -24,7 +44,8 @@ async def invoke(fn: Callable[..., Any], values: dict[str, Any], *, cpu: bool = 
     `progress`, which raise in it. A process is killed.
     """
     if inspect.iscoroutinefunction(fn):
-        return await fn(**values)
+        with cancelled_only_if_asked():
+            return await fn(**values)
     if cpu:
         place = _place(fn)
         return await anyio.to_process.run_sync(_in_process, place, values, cancellable=True)

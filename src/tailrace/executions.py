@@ -7,7 +7,7 @@ ran that is dead ends as lost, or is handed to another attempt, by whoever sweep
 import base64
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -64,12 +64,11 @@ class Executions:
         self._intake, self._limits, self._dispatch = intake, limits, dispatch
         self._spawn = spawn
         self._opened = 0.0
-        self._looked_at = self._patient_until = 0.0  # the last sight of the store; who may judge
         self.here: dict[str, Here] = {}
 
     async def open(self) -> None:
         """End what died while nobody was here. Raises StoreError."""
-        self._opened = self._looked_at = self._clock.monotonic()
+        self._opened = self._clock.monotonic()
         await self.sweep()
 
     async def begin(
@@ -224,12 +223,13 @@ class Executions:
 
     async def sweep(self) -> None:
         """End the executions whose worker is dead, or hand them on, whoever had them."""
-        now = self._clock.now()
-        expired = await self._log.expired(rfc3339(now))
-        if self._was_away():
-            return
+        await self._bury_all(await self._expired())
+
+    async def _expired(self) -> Sequence[tuple[str, str]]:
+        return await self._log.expired(rfc3339(self._clock.now()))
+
+    async def _bury_all(self, expired: Sequence[tuple[str, str]]) -> None:
         for execution_id, until in expired:
-            self._looked_at = self._clock.monotonic()
             with suppress(ExecutionNotFound):  # the store was emptied, or it ended and was removed
                 await self._bury(execution_id, until)
 
@@ -251,17 +251,6 @@ class Executions:
         lease_ms = first[0].event().data.get("lease_ms") if first else None
         return lease_ms is not None and elapsed_ms(self._clock, self._opened) < lease_ms
 
-    def _was_away(self) -> bool:
-        """Whether this process was stopped, or the store away, just now: it judges nobody then.
-
-        The others were perhaps away, too: they have a lease's time to say that they live.
-        """
-        now, lease_s = self._clock.monotonic(), self._settings.lease_s
-        if now - self._looked_at > lease_s * 2 / 3:
-            self._patient_until = now + lease_s
-        self._looked_at = now
-        return now < self._patient_until
-
     async def keep_leases(self) -> None:
         """Say that this process lives, in time: a sweep may take longer, and is beside this."""
         while True:
@@ -277,11 +266,23 @@ class Executions:
                 _logger.warning("leases could not be kept: %s", error)
 
     async def keep_sweeping(self) -> None:
-        """Look for those that no longer live, for ever."""
+        """Look for those that no longer live, for ever.
+
+        But for none where this process was stopped, or the store away, just now: the others were
+        perhaps away, too, and have a lease's time to say that they live.
+        """
+        lease_s = self._settings.lease_s
+        seen_at, patient_until = self._clock.monotonic(), 0.0
         while True:
-            await self._clock.sleep(self._settings.lease_s / 3)
+            await self._clock.sleep(lease_s / 3)
             try:
-                await self.sweep()
+                expired = await self._expired()
+                now = self._clock.monotonic()
+                if now - seen_at > lease_s * 2 / 3:
+                    patient_until = now + lease_s
+                if now >= patient_until:
+                    await self._bury_all(expired)
+                seen_at = self._clock.monotonic()
             except StoreError as error:
                 _logger.warning("dead executions could not be looked for: %s", error)
 

@@ -41,8 +41,10 @@ def contained() -> Iterator[None]:
     """Let somebody's code end itself, and not the process, or what runs beside it.
 
     `sys.exit()` would end the event loop, and a cancellation of the code's own making, of a task
-    that it waits for, would look as if somebody had cancelled this one. Both are errors of it.
+    that it waits for or of its own, would look as if somebody had stopped it. Both are its errors.
     """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
     except (Exception, KeyboardInterrupt, GeneratorExit):
@@ -50,15 +52,15 @@ def contained() -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
+        while task and task.cancelling() > before:
+            task.uncancel()
         told = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise RuntimeError(f"its code ended with {told}") from error
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody has cancelled what runs here: its task, or a scope that it is in."""
-    task = asyncio.current_task()
-    by_task = task is not None and task.cancelling() > 0
-    return by_task or anyio.current_effective_deadline() == -math.inf
+    """Whether somebody has cancelled a scope that this runs in: who cancels us does it so."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def _place(fn: Callable[..., Any]) -> tuple[str, str, str]:

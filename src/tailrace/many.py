@@ -179,7 +179,10 @@ class ManyWatcher:
 
     async def _open_named(self, entries: Sequence[Entry], asked: Many | None) -> None:
         self._fixed = True
-        left = [entry for entry in entries if asked is None or entry.number in asked.logs]
+        # Those that have ended leave the position, and its number is 0; but where it has one, it is
+        # of all logs, and none above that has been read.
+        upto = (asked and asked.upto) or math.inf
+        left = [e for e in entries if asked is None or e.number in asked.logs or e.number > upto]
         await self._open_all(left, asked.logs if asked else {})
 
     async def _asked_for(self, asked: Many, entries: Sequence[Entry]) -> list[Entry]:

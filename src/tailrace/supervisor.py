@@ -17,6 +17,7 @@ from tailrace import events
 from tailrace.endings import Ending, describe
 from tailrace.errors import AttemptFenced, ExecutionNotFound, LogSealed, TailraceError, UsageError
 from tailrace.events import Record
+from tailrace.invoke import contained
 from tailrace.recorder import Recorder, Work
 
 Terminal = Ending | events.ExecutionCancelled | events.ExecutionTimedOut
@@ -111,7 +112,10 @@ async def supervise(
     try:
         with scope:
             ending = await _watched(recorder, work, deadline_ms, stop)
-    except Exception as error:  # noqa: BLE001 - a store that refuses a watch must not take down others
+    except BaseException as error:
+        # A store that refuses a watch, a library that panics: that must not take down the others.
+        if _leaves(error):
+            raise
         ending = _failed(recorder, error)
     finally:
         cause = stop.cause or (None if hand_over else _shutdown)
@@ -145,12 +149,21 @@ async def _attempt(recorder: Recorder, work: Work) -> Ending:
     try:
         if not recorder.begun:
             await recorder.begin()
-        return await work(recorder)
+        with contained():
+            return await work(recorder)
     except Exception as error:  # noqa: BLE001 - whatever fails, it is the execution's end
         return _failed(recorder, error)
 
 
-def _failed(recorder: Recorder, error: Exception) -> events.ExecutionFailed:
+def _leaves(error: BaseException) -> bool:
+    """Whether it ends more than an execution: a cancellation, or the process."""
+    through = (anyio.get_cancelled_exc_class(), KeyboardInterrupt, SystemExit, GeneratorExit)
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(through) is not None
+    return isinstance(error, through)
+
+
+def _failed(recorder: Recorder, error: BaseException) -> events.ExecutionFailed:
     return events.ExecutionFailed(error=describe(error), total_duration_ms=recorder.elapsed_ms())
 
 

@@ -580,6 +580,14 @@ async def waits_for_what_it_cancelled() -> int:
     return 1
 
 
+async def cancels_its_own_task() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await anyio.lowlevel.checkpoint()
+    return 1
+
+
 async def mute() -> int:
     raise Mute
 
@@ -591,6 +599,7 @@ ENDS = [
     (beyond, "its code ended with Beyond: x"),
     (several, "its code ended with BaseExceptionGroup: two (2 sub-exceptions)"),
     (waits_for_what_it_cancelled, "its code ended with CancelledError"),
+    (cancels_its_own_task, "its code ended with CancelledError"),
     (mute, "Mute"),
 ]
 
@@ -636,21 +645,119 @@ async def test_code_ends_only_itself(runtime: Runtime, code: Any, told: str, kin
     assert (await runtime.view(other.id)).status == "running"
 
 
-async def test_a_node_that_cancels_its_own_task_has_not_completed(runtime: Runtime) -> None:
+async def test_a_node_whose_task_was_cancelled_has_not_completed(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By nobody who may: neither by its code, nor by a cancel, a deadline or a shutdown."""
+    append = runtime.log.append
+
+    async def cancelling(name: str, drafts: Any, **how: Any) -> Any:
+        appended = await append(name, drafts, **how)
+        if drafts[-1].type == "node.started":
+            await cancels_its_own_task()
+        return appended
+
+    monkeypatch.setattr(runtime.log, "append", cancelling)
+
+    @flow
+    def short() -> object:
+        return one()
+
+    state = await finish(runtime, short)
+    assert (state.status, state.output) == ("failed", None)
+
+
+# --- what is no ordinary failure ---------------------------------------------------------------
+
+
+async def cancelled_by_another() -> None:
+    """Await what somebody else has cancelled."""
+    other = asyncio.ensure_future(anyio.sleep_forever())
+    other.cancel()
+    await other
+
+
+@node
+async def awaits_what_was_cancelled(n: int) -> int:
+    if n == 1:
+        await cancelled_by_another()
+    return n
+
+
+@node
+async def streams_what_was_cancelled() -> AsyncIterator[int]:
+    yield 1
+    await cancelled_by_another()
+
+
+@node
+async def doubled_sum(ns: AsyncIterator[int]) -> int:
+    return sum([2 * n async for n in ns])
+
+
+@flow
+def alone() -> object:
+    return awaits_what_was_cancelled(one())
+
+
+@flow
+def before_another() -> object:
+    return add(awaits_what_was_cancelled(one()))
+
+
+@flow
+def of_many() -> object:
+    return awaits_what_was_cancelled.map(count(3))
+
+
+@flow
+def in_a_stream() -> object:
+    return doubled_sum(streams_what_was_cancelled())
+
+
+@pytest.mark.parametrize("made", [alone, before_another, of_many, in_a_stream])
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(
+    runtime: Runtime, made: Flow[Any]
+) -> None:
+    """Found by trying: it was taken for a good end without an output, or waited for ever."""
+    with anyio.fail_after(10):
+        state = await finish(runtime, made)
+    assert state.status == "failed"
+    assert "CancelledError" in (state.error or {})["message"]
+
+
+class Panic(BaseException):
+    """As of a library that is written in another language."""
+
+
+@pytest.mark.parametrize("error", [Panic, Mute])
+async def test_whatever_is_raised_ends_that_execution_alone(
+    runtime: Runtime, error: type[BaseException]
+) -> None:
+    """Found by trying: it ended the runtime, and with it all that ran there."""
+
     @node
-    async def ends_its_task() -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-        await anyio.lowlevel.checkpoint()
+    async def raising() -> int:
+        raise error
+
+    @node
+    async def waiting() -> int:
+        await anyio.sleep_forever()
         return 1
 
     @flow
-    def ends() -> object:
-        return ends_its_task()
+    def raises() -> object:
+        return raising()
 
-    state = await finish(runtime, ends)
+    @flow
+    def waits() -> object:
+        return waiting()
+
+    other = await runtime.start(waits)
+    state = await (await runtime.start(raises)).wait()
     assert state.status == "failed"
+    assert error.__name__ in str(state.error)
+    assert (await runtime.log.entry(other.id)).status == "running"
 
 
 # --- when the log fails -------------------------------------------------------------------------

@@ -90,6 +90,18 @@ async def test_where_all_that_came_are_gone_the_next_ones_are_heard_of(
     watcher.close()
 
 
+async def test_a_position_in_all_logs_is_one_in_some_of_them(hub: Hub, log: MemoryLog) -> None:
+    """Found by reading: what had not begun when it was noted was taken for done with."""
+    for name in ("X1", "X2", "X3"):
+        await begin(log, name)
+    await log.append("X1", [ended()])
+    place = "2_2.0." + (await log.entry("X2")).epoch[:4]
+    follow = FollowMany(hub, "default", ("X1", "X2", "X3"), place, live=False, choice={})
+    assert [event.execution_id async for event in follow] == ["X2", "X3"]
+    done = FollowMany(hub, "default", ("X1",), "0", live=False, choice={})
+    assert [event async for event in done] == []
+
+
 async def test_who_stops_before_the_first_event_goes_on_from_there(
     hub: Hub, log: MemoryLog
 ) -> None:

@@ -315,6 +315,42 @@ async def test_a_worker_that_drains_lets_end_what_can(house: House) -> None:
         assert (await server.view(late.id)).status == "queued"
 
 
+@pytest.mark.parametrize("how", ["stop", "leave"])
+async def test_what_does_not_stop_is_handed_over_all_the_same(house: House, how: str) -> None:
+    """A thread cannot be interrupted; that is no reason to keep its execution, or to die."""
+
+    @node
+    async def deaf() -> int:
+        house.ran.append("deaf")
+        with anyio.CancelScope(shield=True):
+            await house.gate.wait()
+        return 1
+
+    @flow
+    def long() -> object:
+        return deaf()
+
+    house.flows = [long]
+    async with house.process() as server:
+        run = await server.start("long")
+        async with house.process(drain_s=5) as there:
+            worker = Worker(there)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.run)
+                await settle(100)
+                getattr(worker, how)()
+                await house.clock.advance(8 if how == "stop" else 3)
+                assert worker.left.is_set()
+                async with house.worker():
+                    await house.clock.advance(LEASE_S * 2)
+                    assert house.ran == ["deaf"] * 2
+                    house.gate.set()
+                    assert await run == 1
+        events = await house.events(run)
+        assert "warning" not in [event.type for event in events]
+        assert events[-1].attempt == 2
+
+
 async def test_what_a_zombie_says_is_not_heard(house: House) -> None:
     """It was taken for dead, for it could not be reached; now it can again."""
     async with house.process() as server, house.worker() as zombie:

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from saq.job import Job as SaqJob
 from saq.job import Status
 from saq.queue.redis import RedisQueue
@@ -45,19 +45,6 @@ for i = 1, #KEYS, 2 do
 end
 return nil
 """
-
-
-@contextlib.asynccontextmanager
-async def _answered(waiting_s: float = 0.0) -> AsyncIterator[None]:
-    """Turn the driver's exceptions, and its silence, into ours: the one place for SAQ.
-
-    `waiting_s`: how long the server was told to wait.
-    """
-    try:
-        async with asyncio.timeout(ANSWER_S + waiting_s):
-            yield
-    except (RedisError, OSError) as error:
-        raise QueueUnavailable(f"The work queue: {str(error) or 'no answer'}") from error
 
 
 class SaqQueue:
@@ -90,6 +77,21 @@ class SaqQueue:
         with contextlib.suppress(RedisError, OSError):
             await close(self._redis)
 
+    @contextlib.asynccontextmanager
+    async def _answered(self, waiting_s: float = 0.0) -> AsyncIterator[None]:
+        """Turn the driver's exceptions, and its silence, into ours: the one place for SAQ.
+
+        `waiting_s`: how long the server was told to wait.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S + waiting_s):
+                yield
+        except (RedisError, OSError) as error:
+            if isinstance(error, ReadOnlyError):
+                # A failover has made it a replica; the address may lead elsewhere by now.
+                await self._redis.connection_pool.disconnect()
+            raise QueueUnavailable(f"The work queue: {str(error) or 'no answer'}") from error
+
     def _queue(self, name: str, priority: Priority) -> RedisQueue:
         found = self._queues.get((name, priority))
         if found is None:
@@ -111,7 +113,7 @@ class SaqQueue:
             ttl=-1,  # nothing of it stays when it is done: the log tells
             scheduled=math.ceil(job.at_s),  # its seconds are whole: none begins before its time
         )
-        async with _answered():
+        async with self._answered():
             await self._of(job).enqueue(made)
             await self._ring(job.queue)
 
@@ -125,7 +127,7 @@ class SaqQueue:
 
     async def cancel(self, job: Job) -> None:
         """Take a job out that waits."""
-        async with _answered():
+        async with self._answered():
             if found := await self._kept(self._of(job), job.key):
                 await self._of(job).abort(found, "cancelled")
                 # What SAQ leaves, for its own workers to see, would keep another of the name out.
@@ -135,7 +137,7 @@ class SaqQueue:
         """Wait for a job."""
         order = [(name, priority) for priority in PRIORITIES for name in queues]
         while True:
-            async with _answered(BELL_S):
+            async with self._answered(BELL_S):
                 if stopwatch() - self._scheduled_at >= BELL_S:
                     self._scheduled_at = stopwatch()
                     for name, priority in order:
@@ -173,20 +175,20 @@ class SaqQueue:
                 # Only where it is: one that is done in between must not come back. (SAQ's own
                 # update would bring it.)
                 told = self._of(job).serialize(found)
-                async with _answered():
+                async with self._answered():
                     await self._redis.set(found.id, told, xx=True)
 
     async def done(self, job: Job) -> None:
         """Take a job out that was taken."""
         found = self._taken.pop(job.key, None)
-        async with _answered():
+        async with self._answered():
             if found is not None:
                 await found.finish(Status.COMPLETE)
 
     async def give_back(self, job: Job, delay_s: float) -> None:
         """Put a job back that was taken."""
         found = self._taken.pop(job.key, None)
-        async with _answered():
+        async with self._answered():
             if found is not None:
                 found.retry_delay = delay_s
                 await found.retry(None)
@@ -196,11 +198,11 @@ class SaqQueue:
         """Put back what nobody beats for."""
         for queue in tuple(self._queues.values()):
             lock = queue.namespace("sweep")
-            async with _answered():
+            async with self._answered():
                 first = await self._redis.set(lock, 1, nx=True, ex=max(self._patience_s // 2, 1))
                 held = await self._redis.lrange(queue.namespace("active"), 0, -1) if first else []
             for job_id in held:
-                async with _answered():
+                async with self._answered():
                     await self._sweep(queue, job_id)
 
     async def _sweep(self, queue: RedisQueue, job_id: bytes) -> None:
@@ -227,7 +229,7 @@ class SaqQueue:
 
     async def waiting(self, queue: str) -> int:
         """How many jobs wait."""
-        async with _answered():
+        async with self._answered():
             counts: list[int] = [
                 await self._queue(queue, priority).count("queued") for priority in PRIORITIES
             ]

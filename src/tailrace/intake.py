@@ -5,14 +5,15 @@ event stays small enough for every watcher's write. What is put aside is kept wi
 by its digest; the event has its summary (`output` → `output_summary`). Pure.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
-from tailrace.errors import PayloadTooLarge
+from tailrace.errors import InvalidEvent, PayloadTooLarge
 from tailrace.events import CUSTOM, Draft, OutputSummary
 from tailrace.log.rules import EVENT_MAX_BYTES
 from tailrace.redact import Redactor
@@ -21,6 +22,10 @@ INLINE_MAX_BYTES = 65_536  # of one event; above it, its values are put aside
 PAYLOAD_MAX_BYTES = 67_108_864  # of one value: it is held in memory while it is written
 PREVIEW_CHARS = 200
 KEYS_MAX = 50
+DIGITS_MAX = (
+    4300  # of a number: with more, Python writes it but does not read it (int_max_str_digits)
+)
+_LONG = re.compile(rb"[0-9]{%d}" % (DIGITS_MAX + 1))
 _VALUES = ("input", "output", "value")
 _AT_WORST = ("graph",)  # who watches wants it at once: only where no event could hold it
 
@@ -59,6 +64,8 @@ class Intake:
                 f"{made.type} is {len(encoded)} bytes; an event holds at most {self.event_max_bytes}",
                 hint="Store large data elsewhere and put a reference to it in the event.",
             )
+        if len(encoded) > DIGITS_MAX and _LONG.search(encoded):
+            _require_readable(encoded)
         made.encoded = encoded
         return made
 
@@ -76,6 +83,15 @@ class Intake:
         value = self.redactor.value(plain)
         told, aside = _told(value, to_json(value, inf_nan_mode="null"))
         return told if value == plain else told.model_copy(update={"altered": True}), aside
+
+
+def _require_readable(encoded: bytes) -> None:
+    try:
+        from_json(b"{" + encoded)
+    except ValueError as error:
+        raise InvalidEvent(
+            f"A number has more than {DIGITS_MAX} digits", hint="Give it as a text."
+        ) from error
 
 
 def _put_aside(made: Draft, names: Iterable[str]) -> Draft:

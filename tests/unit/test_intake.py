@@ -71,6 +71,12 @@ def test_equal_values_are_kept_once() -> None:
     assert len(one.aside or {}) == 1
 
 
+def test_a_number_that_could_not_be_read_back_is_refused() -> None:
+    prepared("custom.sum", n=10**4299, text="1" * 5000)
+    with pytest.raises(InvalidEvent, match="4300 digits"):
+        prepared("custom.sum", n=10**4300)
+
+
 def test_what_cannot_be_put_aside_must_fit() -> None:
     made, data = prepared("log.line", line=BIG, source="s")
     assert data["line"] == BIG

@@ -5,7 +5,7 @@ alone: every state also has a sign and a word.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -87,7 +87,7 @@ def _detail(event: Event) -> str:
     if event.type == "output.item":
         return short(data.get("value"))
     if error := data.get("error"):
-        return f"{error.get('type')}: {error.get('message')}"
+        return _told(error)
     parts = [duration(data.get("duration_ms", data.get("total_duration_ms")))]
     if summary := data.get("output_summary"):
         parts.append(str(summary.get("preview", ""))[:PREVIEW])
@@ -109,30 +109,28 @@ def tree(state: ExecutionState, now: datetime | None = None) -> Tree:
     """The execution as a tree of its nodes, each below the first node that it waits for."""
     root = Tree(_label(state.flow or state.id, state.status, _execution_note(state, now)))
     branches: dict[str, Tree] = {}
-    for node_id in _order(state):
-        parents = [branches[p] for p in _parents(state, node_id) if p in branches]
-        parent = parents[0] if parents else root
-        branches[node_id] = parent.add(_node_label(state, node_id, now))
+    graph = state.graph or {"nodes": [], "edges": []}
+    planned = {node["id"]: node for node in graph["nodes"]}
+    parents: dict[str, list[str]] = {}
+    for edge in graph["edges"]:
+        parents.setdefault(edge["to"], []).append(edge["from"])
+    learned = [node_id for node_id in state.nodes if node_id not in planned]
+    for node_id in (*planned, *learned):
+        if node_id != "trigger":
+            above = [branches[p] for p in parents.get(node_id, ()) if p in branches]
+            label = _node_label(state, node_id, planned.get(node_id, {}), now)
+            branches[node_id] = (above[0] if above else root).add(label)
     return root
 
 
-def _order(state: ExecutionState) -> list[str]:
-    planned = [node["id"] for node in (state.graph or {}).get("nodes", [])]
-    learned = [node_id for node_id in state.nodes if node_id not in planned]
-    return [node_id for node_id in (*planned, *learned) if node_id != "trigger"]
-
-
-def _parents(state: ExecutionState, node_id: str) -> Iterable[str]:
-    return [edge["from"] for edge in (state.graph or {}).get("edges", []) if edge["to"] == node_id]
-
-
-def _node_label(state: ExecutionState, node_id: str, now: datetime | None) -> Text:
+def _node_label(
+    state: ExecutionState, node_id: str, planned: Mapping[str, Any], now: datetime | None
+) -> Text:
     node = state.nodes.get(node_id)
     if node is None:
         return _label(node_id, "new", "")
     notes = [duration(node.duration_ms) or _since(node.started_at, now)]
-    graph = {item["id"]: item for item in (state.graph or {}).get("nodes", [])}
-    if graph.get(node_id, {}).get("streaming"):
+    if planned.get("streaming"):
         capture = (state.graph or {}).get("capture") == node_id
         count = (
             node.item_count if node.item_count is not None else state.item_count if capture else 0
@@ -141,13 +139,22 @@ def _node_label(state: ExecutionState, node_id: str, now: datetime | None) -> Te
     if node.attempt > 1:
         notes.append(f"attempt {node.attempt}")
     if node.status == "failed" and node.error:
-        notes.append(f"{node.error.get('type')}: {node.error.get('message')}")
+        notes.append(_told(node.error))
     return _label(node_id, node.status, "  ".join(note for note in notes if note))
 
 
 def _execution_note(state: ExecutionState, now: datetime | None) -> str:
-    note = duration(state.total_duration_ms) or _since(state.started_at, now)
-    return f"{state.status}  {note}".rstrip()
+    end, error = state.end or {}, state.error or {}
+    by = f"by {end['by']}" if end.get("by") else ""
+    notes = [state.status, duration(state.total_duration_ms) or _since(state.started_at, now)]
+    notes += [by, str(end.get("reason") or "")]
+    if error and error.get("node") not in state.nodes:  # else that node's line says it
+        notes.append(_told(error))
+    return "  ".join(note for note in notes if note)
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    return f"{error.get('type')}: {error.get('message')}"
 
 
 def _label(name: str, status: str, note: str) -> Text:

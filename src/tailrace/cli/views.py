@@ -132,7 +132,5 @@ def print_summary(state: ExecutionState) -> None:
     """An execution that nobody waits for: its tree and how it ended."""
     console = render.console()
     console.print(render.tree(state))
-    if state.error:
-        print(f"{state.error.get('type')}: {state.error.get('message')}")
     if state.output is not None:
         print(json.dumps(state.output, ensure_ascii=False, indent=2))

@@ -166,7 +166,8 @@ def settings_document() -> str:
     """docs/settings.md."""
     lines = ["# Settings", "", NOTE.format("`tailrace.settings`").strip(), ""]
     lines += [
-        "In Python: `Tailrace(settings=Settings(heartbeat_s=5))`. On the command line the flag of",
+        "In Python: `Tailrace(settings=Settings(heartbeat_s=5))`; a value that cannot be raises",
+        "pydantic's `ValidationError` there. On the command line the flag of",
         "that name (`--heartbeat-s 5`) or the environment variable; a flag wins.",
         "",
         "| setting | environment | default | meaning |",

@@ -10,7 +10,12 @@ store takes it is refused (`Overloaded`) at OUTBOX_MAX_EVENTS, never silently cu
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from contextvars import ContextVar
 from typing import Any
 
@@ -124,8 +129,26 @@ class ToolUse:
     output: Any = None
 
 
-@contextmanager
-def tool_call(name: str, input: Any = None) -> Iterator[ToolUse]:  # noqa: A002 - the event's own word
+class ToolCall(AbstractContextManager[ToolUse], AbstractAsyncContextManager[ToolUse]):
+    """A block that `tool_call` made: `async with` does what `with` does, as the other blocks have it."""
+
+    def __init__(self, block: AbstractContextManager[ToolUse]) -> None:
+        self._block = block
+
+    def __enter__(self) -> ToolUse:
+        return self._block.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._block.__exit__(*error)
+
+    async def __aenter__(self) -> ToolUse:
+        return self.__enter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.__exit__(*error)
+
+
+def tool_call(name: str, input: Any = None) -> ToolCall:  # noqa: A002 - the event's own word
     """Tell of a tool's call, and of its result when the block ends.
 
         with tool_call("search", {"query": q}) as call:
@@ -133,6 +156,11 @@ def tool_call(name: str, input: Any = None) -> Iterator[ToolUse]:  # noqa: A002 
 
     An exception is told as the result's error, and goes on.
     """
+    return ToolCall(_told(name, input))
+
+
+@contextmanager
+def _told(name: str, given: Any) -> Iterator[ToolUse]:
     use, voice = ToolUse(), _voice.get()
     if voice is None:
         yield use
@@ -141,7 +169,7 @@ def tool_call(name: str, input: Any = None) -> Iterator[ToolUse]:  # noqa: A002 
     call_id = f"{voice.node or 'run'}-{voice.tool_calls}"
     clock = voice.recorder.clock
     began = clock.monotonic()
-    voice.say(events.ToolCall(call_id=call_id, name=name, input=input))
+    voice.say(events.ToolCall(call_id=call_id, name=name, input=given))
     error: events.Error | None = None
     try:
         yield use

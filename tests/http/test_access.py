@@ -94,8 +94,14 @@ def told(response: httpx.Response) -> tuple[int, str]:
 
 
 async def described(served: Served) -> list[tuple[str, str]]:
+    """Every route but flows' own, whose rule is one and is made with them (`Table`)."""
     document = (await served.http.get("/openapi.json")).json()
-    return [(m.upper(), path) for path, methods in document["paths"].items() for m in methods]
+    return [
+        (method.upper(), path)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if operation.get("tags") != ["flows"]
+    ]
 
 
 def filled(path: str, execution_id: str = "X1") -> str:

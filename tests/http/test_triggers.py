@@ -84,6 +84,15 @@ async def streaming(
         yield response
 
 
+async def test_a_route_of_a_flow_is_described(served: Served) -> None:
+    paths = (await served.http.get("/openapi.json")).json()["paths"]
+    body = paths["/site/stream"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert sorted(body["properties"]) == ["more", "start"]
+    assert body["required"] == ["start"]
+    asked = {one["name"]: one["required"] for one in paths["/kept"]["get"]["parameters"]}
+    assert asked == {"start": False, "more": False}
+
+
 async def test_a_streaming_capture_answers_events(served: Served) -> None:
     async with streaming(served, "POST", "/site/stream", {"start": 5}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -197,6 +198,21 @@ async def test_the_standard_librarys_logging_is_in_the_log() -> None:
     )
     assert lines[1]["line"] == "failed"
     assert lines[-1]["line"] == "ValueError: wrong"
+
+
+async def test_a_tools_block_may_be_awaited_like_all_others() -> None:
+    @agent
+    async def asks() -> None:
+        async with tool_call("good") as call:
+            call.output = 1
+        with suppress(LookupError):
+            async with tool_call("bad"):
+                raise LookupError("nothing there")
+
+    events = await ran(asks)
+    assert types(events) == [*["tool.call", "tool.result"] * 2, "execution.completed"]
+    assert events[3].data["output"] == 1
+    assert events[5].data["error"]["message"] == "nothing there"
 
 
 async def test_an_exception_ends_the_step_the_tool_and_the_run() -> None:

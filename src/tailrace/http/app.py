@@ -22,7 +22,7 @@ from tailrace.flow.build import Flow
 from tailrace.http import about, executions, ingest, probe, problems, prometheus, sessions, ui
 from tailrace.http.access import Gate
 from tailrace.http.bodies import head_refusal, require_json
-from tailrace.http.describe import WORKSPACE_STREAM, describe_streams
+from tailrace.http.describe import WORKSPACE_STREAM, describe_routes
 from tailrace.http.observe import NOTE, SEND, Observer
 from tailrace.http.streams import endpoints
 from tailrace.http.triggers import TriggerEndpoint
@@ -77,7 +77,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
             trigger = Route(flow.ir.trigger.path, TriggerEndpoint(runtime, flow), methods=methods)
             app.router.routes.append(trigger)
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_max_bytes)
-    describe_streams(app)
+    described = (flow.ir for flow in runtime.flows.values() if isinstance(flow, Flow))
+    describe_routes(app, list(described))
     inner: ASGIApp = _Gate(app, runtime, streams, observer)
     if observer is None:
         return Gate(inner, runtime)

@@ -1,13 +1,15 @@
-"""The streams in the OpenAPI document: FastAPI sees only its own routes.
+"""The streams, and flows' own routes, in the OpenAPI document: FastAPI sees only what it made.
 
 The law of this file: it describes; the rules themselves are in `asked` and `streams`.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
 
 from tailrace.filters import LEVELS
+from tailrace.flow.ir import FlowIR
 from tailrace.http.faces import NDJSON, PLAIN
 from tailrace.http.streams import KIND_PATHS
 
@@ -15,14 +17,18 @@ WORKSPACE_STREAM = "/api/v1/workspaces/{workspace}/stream"
 _EXECUTION = "/api/v1/workspaces/{workspace}/executions/{execution_id}"
 
 
-def describe_streams(app: FastAPI) -> None:
-    """Put the streams into the app's OpenAPI document."""
+def describe_routes(app: FastAPI, flows: Iterable[FlowIR]) -> None:
+    """Put the streams, and the routes that flows have of their own, into the OpenAPI document."""
     generated = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generated()
         for path, operation in _operations().items():
             document["paths"].setdefault(path, {"get": operation})
+        for ir in flows:
+            if ir.trigger.path is not None:
+                method = (ir.trigger.method or "POST").lower()
+                document["paths"].setdefault(ir.trigger.path, {})[method] = _trigger(ir, method)
         document["components"]["securitySchemes"] = _CREDENTIALS
         document["security"] = [{name: []} for name in _CREDENTIALS]
         return document
@@ -51,6 +57,29 @@ def _operations() -> dict[str, dict[str, Any]]:
             text = "" if kind == "workflow" else "; as text where it has no output schema"
             made[path] = _operation(f"{kind}_stream", f"Follow a {kind}{text}", events)
     return made
+
+
+def _trigger(ir: FlowIR, method: str) -> dict[str, Any]:
+    """A flow's own route: its input is the body, of a GET the query."""
+    schema = ir.trigger.input_schema
+    # A definition is looked up from the document's root, and there it is not.
+    whole: dict[str, Any] = {"type": "object"} if "$defs" in schema else schema
+    operation: dict[str, Any] = {
+        "tags": ["flows"],
+        "summary": ir.summary or ir.name,
+        "operationId": f"flow_{ir.name}",
+        "responses": _TRIGGERED,
+    }
+    if method != "get":
+        body = {"content": {"application/json": {"schema": whole}}}
+        return operation | {"requestBody": body}
+    needed = whole.get("required", [])
+    return operation | {
+        "parameters": [
+            {"name": name, "in": "query", "required": name in needed, "schema": one}
+            for name, one in whole.get("properties", {}).items()
+        ]
+    }
 
 
 def _operation(name: str, summary: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
@@ -110,6 +139,12 @@ _EVENTS = [
         enum=["false", "true", "finished"],
     ),
 ]
+_TRIGGERED: dict[str, Any] = {
+    "200": {"description": "What it gives: as JSON, or as a stream if it gives one value by one."},
+    "422": {"description": "The input does not fit."},
+    "500": {"description": "It failed, before there was anything to give."},
+    "504": {"description": "It passed its deadline, before there was anything to give."},
+}
 _RESPONSES: dict[str, Any] = {
     "200": {
         "description": "What was asked for, in order, each once.",

@@ -28,7 +28,7 @@ from tailrace import (
     tool_call,
     usage,
 )
-from tailrace.agent import Agent
+from tailrace.agent import TURN_CHARS, Agent
 from tailrace.events import TERMINAL
 from tailrace.lifecycle import fold
 from tailrace.recorder import OUTBOX_MAX_EVENTS
@@ -346,3 +346,16 @@ async def test_cancelling_the_block_cancels_the_execution() -> None:
                 await anyio.sleep_forever()
         state = await tailrace.view(ids[0])
     assert (state.status, (state.end or {})["by"]) == ("cancelled", "caller")
+
+
+async def test_a_text_that_is_there_at_once_is_said_in_turns() -> None:
+    text = "some words " * TURN_CHARS
+
+    @task
+    async def writes() -> str:
+        return text
+
+    events = await ran(writes)
+    said = [event.data["text"] for event in events if event.type == "llm.chunk"]
+    assert len(said) >= len(text) // TURN_CHARS
+    assert "".join(said) == text

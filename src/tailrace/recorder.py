@@ -31,6 +31,8 @@ Work = Callable[["Recorder"], Awaitable[Ending]]
 OUTBOX_MAX_EVENTS = 5000  # posted and not yet handed to the store
 OUTBOX_MAX_BYTES = 67_108_864  # of the same; one larger event still fits into an empty one
 OUTBOX_HIGH = 200  # from here on a streaming producer waits
+OUTBOX_SLACK = 1000  # above the limit, for what begins and ends nodes, and for warnings
+_STRUCTURE = ("execution.", "node.", "warning")
 
 
 def worker_name() -> str:
@@ -68,6 +70,7 @@ class Recorder:
         self._late_after = 0  # it can only be there after this position
         self._last = 1  # where the newest append that is known to have succeeded stands
         self._outbox: list[Draft] = []
+        self._told_refused = False  # that something did not fit into it
         self._outbox_bytes = 0
         self._aside: dict[str, bytes] = {}  # goes with what is said next
         self._lock = threading.Lock()  # threads of sync nodes post too
@@ -111,10 +114,12 @@ class Recorder:
         late, self._late = self._late, []
         after = self._late_after if late else self._last
         try:
-            batch = [*(await self._missing(late, after) if late else ()), *drafts]
+            missing, after = await self._missing(late, after) if late else ([], after)
         except BaseException:
             self._keep([*late, *drafts], after)
             raise
+        self._last = max(self._last, after)
+        batch = [*missing, *drafts]
         if not batch:
             return Appended(self._last, self._last, duplicate=True)
         try:
@@ -129,8 +134,11 @@ class Recorder:
         self._late_after = min(after, self._late_after) if self._late else after
         self._late = [*late, *self._late]
 
-    async def _missing(self, late: Sequence[Draft], position: int) -> list[Draft]:
-        """What of a failed append is not in the log: its answer may have been lost, not itself."""
+    async def _missing(self, late: Sequence[Draft], position: int) -> tuple[list[Draft], int]:
+        """What of a failed append is not in the log, and up to where that is known.
+
+        The answer may have been lost, and not the append itself.
+        """
         there = Counter[bytes | None]()
         while records := await self.log.read(self.execution_id, position, len(late)):
             there.update([record.tail for record in records])
@@ -141,7 +149,7 @@ class Recorder:
                 there[made.encoded] -= 1
             else:
                 missing.append(made)
-        return missing
+        return missing, position
 
     def summary(self, value: Any) -> events.OutputSummary:
         """What an output looks like; the output itself is put aside with what is said next."""
@@ -173,9 +181,18 @@ class Recorder:
         check(type_, data)
         self._put(Draft(type=type_, ts=ts, data=data, node=node, attempt=attempt or self.attempt))
 
+    def say_refused(self) -> None:
+        """Say in the log that something is missing from here, where nobody else would; once a time."""
+        if not self._told_refused:
+            self._told_refused = True
+            words = "Too much was said at once: some log lines are missing from here on"
+            with suppress(Overloaded, TooManyEvents):
+                self.post(events.WarningEvent(code="overloaded", message=words))
+
     def _put(self, made: Draft) -> None:
         # Before it is prepared: what is refused here counts for nothing, and takes nothing with it.
-        self._require_room()
+        structure = made.type.startswith(_STRUCTURE) and not made.type.endswith(".progress")
+        self._require_room(OUTBOX_SLACK if structure else 0)
         # Here, so that what cannot be an event fails where it was said.
         made = self._prepared(made)
         foreign = threading.get_ident() != self._thread
@@ -193,9 +210,9 @@ class Recorder:
             self._waking = True
             self._loop.call_soon(self._loop.call_soon, self._wake)
 
-    def _require_room(self) -> None:
-        many = len(self._outbox) + len(self._late) >= OUTBOX_MAX_EVENTS
-        if many or self._outbox_bytes >= OUTBOX_MAX_BYTES:
+    def _require_room(self, slack: int) -> None:
+        many = len(self._outbox) + len(self._late) >= OUTBOX_MAX_EVENTS + slack
+        if many or (self._outbox_bytes >= OUTBOX_MAX_BYTES and not slack):
             raise self._overloaded()
 
     def _overloaded(self) -> Overloaded:
@@ -237,7 +254,7 @@ class Recorder:
     def _take(self) -> list[Draft]:
         with self._lock:
             taken, self._outbox = self._outbox, []
-            self._outbox_bytes = 0
+            self._outbox_bytes, self._told_refused = 0, False
         return taken
 
     async def flush(self) -> None:

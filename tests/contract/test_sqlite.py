@@ -586,3 +586,24 @@ async def test_a_rollback_that_fails_does_not_end_the_writer(
             await log.append("X1", [line("refused")])
         assert (await log.append("X1", [line("taken")])).first == 2
     assert Stuck.refused
+
+
+async def test_a_file_that_cannot_be_closed_ends_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[sqlite3.Connection] = []
+
+    class Open(Stuck):
+        def close(self) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def connect(path: Path, durability: str) -> Any:
+        opened.append(sqlite_file.connect(path, durability))
+        return Open(opened[-1])
+
+    monkeypatch.setattr(sqlite, "connect", connect)
+    with anyio.fail_after(10):
+        async with SqliteLog(tmp_path / "log.db") as log:
+            await begin(log)
+    for connection in opened:
+        await in_thread(connection.close)

@@ -1,17 +1,18 @@
 """One call of a function: awaited, in a worker thread, or in a process of its own.
 
 The law of this file: whatever way it runs, a cancellation reaches it, and when this returns
-nothing of it is left running.
+nothing of it is left running. What comes out of it is an answer, an exception, or the cancellation
+that reached it: nothing that ends more than itself.
 """
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,36 +21,44 @@ import anyio
 import anyio.to_process
 
 
-@contextmanager
-def cancelled_only_if_asked() -> Iterator[None]:
-    """Make an error of a cancellation that comes from the code in this block itself.
-
-    Who awaits what somebody else has cancelled gets a CancelledError, too. Let through, it would
-    pass for a stop that was asked for: a task group takes it for no failure at all.
-    """
-    try:
-        yield
-    except anyio.get_cancelled_exc_class() as error:
-        task = asyncio.current_task()
-        native = task is not None and task.cancelling() > 0
-        if native or anyio.current_effective_deadline() == -math.inf:
-            raise
-        raise RuntimeError("It was cancelled, but not by who runs it") from error
-
-
 async def invoke(fn: Callable[..., Any], values: dict[str, Any], *, cpu: bool = False) -> Any:
     """Call a function with keyword arguments and return what it returns.
 
     A thread cannot be interrupted: a cancellation waits for it, or for its next `log`, `emit` or
     `progress`, which raise in it. A process is killed.
     """
-    if inspect.iscoroutinefunction(fn):
-        with cancelled_only_if_asked():
+    with contained():
+        if inspect.iscoroutinefunction(fn):
             return await fn(**values)
-    if cpu:
-        place = _place(fn)
-        return await anyio.to_process.run_sync(_in_process, place, values, cancellable=True)
-    return await anyio.to_thread.run_sync(partial(fn, **values))
+        if cpu:
+            place = _place(fn)
+            return await anyio.to_process.run_sync(_in_process, place, values, cancellable=True)
+        return await anyio.to_thread.run_sync(partial(fn, **values))
+
+
+@contextlib.contextmanager
+def contained() -> Iterator[None]:
+    """Let somebody's code end itself, and not the process, or what runs beside it.
+
+    `sys.exit()` would end the event loop, and a cancellation of the code's own making, of a task
+    that it waits for, would look as if somebody had cancelled this one. Both are errors of it.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
+        told = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise RuntimeError(f"its code ended with {told}") from error
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled what runs here: its task, or a scope that it is in."""
+    task = asyncio.current_task()
+    by_task = task is not None and task.cancelling() > 0
+    return by_task or anyio.current_effective_deadline() == -math.inf
 
 
 def _place(fn: Callable[..., Any]) -> tuple[str, str, str]:

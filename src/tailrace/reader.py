@@ -12,8 +12,9 @@ from tailrace.events import Event
 from tailrace.filters import Choice
 from tailrace.following import Follow, FollowMany
 from tailrace.hub import Hub
-from tailrace.lifecycle import NEW, STATUS_EVENTS, ExecutionState, status_after
+from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, status_after
 from tailrace.log.base import Entry
+from tailrace.snapshots import state_at
 
 
 class Reader:
@@ -57,24 +58,13 @@ class Reader:
         """
         return FollowMany(self.hub, workspace, execution_ids, after, live=live, choice=choice)
 
-    async def view(self, execution_id: str) -> ExecutionState:
-        """Fold an execution's log; of what retention took, what the index knows.
+    async def view(self, execution_id: str, at: int | None = None) -> ExecutionState:
+        """Fold an execution's log, up to a position if one is given.
 
-        Raises ExecutionNotFound.
+        Raises ExecutionNotFound, and PositionTrimmed for a position before those that are kept.
         """
-        state = ExecutionState(id=execution_id)
-        position, folded = 0, ("execution.", "node.", "output.")
-        while records := await self.log.read(execution_id, position, self.hub.page):
-            for record in records:
-                if record.type.startswith(folded):
-                    state.apply(record.event())
-                elif record.seq == state.head + 1:  # not folded, but not missing
-                    state.head = record.seq
-            position = records[-1].seq
-        state.head = position
-        if state.queued_at is None:
-            _complete(state, await self.log.entry(execution_id))
-        return state
+        now = self.hub.clock.now()
+        return await state_at(self.log, execution_id, at, page=self.hub.page, now=now)
 
     async def page(self, execution_id: str, after: int, limit: int) -> Sequence[Event]:
         """Read a page of events. Raises ExecutionNotFound."""
@@ -94,11 +84,3 @@ class Reader:
             known = ", ".join(sorted({status_after(name) for name in STATUS_EVENTS}))
             raise InvalidRequest(f"{status!r} is no status", hint=f"One of: {known}.")
         return await self.log.entries(workspace, limit=limit, before=before, status_events=wanted)
-
-
-def _complete(state: ExecutionState, entry: Entry) -> None:
-    """Say of an execution what its index knows, where its first events are gone."""
-    state.kind, state.flow, state.workspace = entry.kind, entry.flow, entry.workspace
-    state.queued_at, state.attempt = entry.created_at, max(entry.attempt, state.attempt)
-    if state.status == NEW:
-        state.status = entry.status

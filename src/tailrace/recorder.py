@@ -61,6 +61,7 @@ class Recorder:
         self.log, self.clock, self.execution_id = log, clock, execution_id
         self.intake = intake or Intake()
         self.attempt = attempt  # a later one that begins fences this one off
+        self.overtaken = False  # by a later attempt, or an end, that somebody else wrote
         self.spent_ms = spent_ms  # since the first attempt began
         self.started, self.begun = clock.monotonic(), False
         self.node_count = 0  # of nodes learned live
@@ -68,7 +69,7 @@ class Recorder:
         self._names: Counter[str] = Counter()
         self._late: list[Draft] = []  # what a failed append may not have brought into the log
         self._late_after = 0  # it can only be there after this position
-        self._last = 1  # where the newest append that is known to have succeeded stands
+        self._last = 1  # up to here it is known what is in the log
         self._outbox: list[Draft] = []
         self._told_refused = False  # that something did not fit into it
         self._outbox_bytes = 0
@@ -113,13 +114,15 @@ class Recorder:
     async def _append(self, drafts: Sequence[Draft]) -> Appended:
         late, self._late = self._late, []
         after = self._late_after if late else self._last
+        missing: list[Draft] = []
         try:
-            missing, after = await self._missing(late, after) if late else ([], after)
+            if late:
+                missing, after = await self._missing(late, after)
+                self._last = max(self._last, after)
+            batch = [*missing, *drafts]
         except BaseException:
             self._keep([*late, *drafts], after)
             raise
-        self._last = max(self._last, after)
-        batch = [*missing, *drafts]
         if not batch:
             return Appended(self._last, self._last, duplicate=True)
         try:
@@ -135,9 +138,9 @@ class Recorder:
         self._late = [*late, *self._late]
 
     async def _missing(self, late: Sequence[Draft], position: int) -> tuple[list[Draft], int]:
-        """What of a failed append is not in the log, and up to where that is known.
+        """What of a failed append is not in the log: its answer may have been lost, not itself.
 
-        The answer may have been lost, and not the append itself.
+        And how far it was looked for: what is said next, even if alike, can only come after that.
         """
         there = Counter[bytes | None]()
         while records := await self.log.read(self.execution_id, position, len(late)):

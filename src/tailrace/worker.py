@@ -144,6 +144,8 @@ class Worker:
         try:
             entry = await self._runtime.log.entry(job.execution_id)
             spec = await self._runtime.dispatch.spec(job.execution_id)
+            if entry.sealed and spec is not None:
+                await self._runtime.dispatch.forget(job.execution_id)  # who ended it died there
             if spec is None or entry.sealed or entry.attempt >= job.attempt:
                 return  # it has ended, or another worker has begun it
             found = await self._found(spec, entry)
@@ -201,9 +203,9 @@ class Worker:
         self, recorder: Recorder, spec: Spec, work: Work, leave: Callable[[], None]
     ) -> None:
         executions = self._runtime.executions
-        here = executions.here[recorder.execution_id] = Here()
+        here = executions.here[recorder.execution_id] = Here(recorder)
         try:
-            await executions.run(recorder, here, work, spec.deadline_ms, leave, hand_over=True)
+            await executions.run(here, work, spec.deadline_ms, leave, hand_over=True)
         finally:
             with anyio.CancelScope(shield=True), suppress(StoreError, ExecutionNotFound):
                 await self._settle(recorder, spec, failed=here.error is not None)
@@ -215,7 +217,7 @@ class Worker:
         if entry.sealed:
             await dispatch.forget(execution_id)
         elif entry.attempt == recorder.attempt and not failed:
-            await dispatch.hand_over(execution_id, spec, recorder.attempt + 1)
+            await dispatch.leave(execution_id, spec, recorder.attempt)
 
 
 def _work(found: Startable, spec: Spec, before: Earlier) -> Work:

@@ -1,5 +1,6 @@
 """Both clients against a real server, and against one that cuts, lies and dies."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -88,6 +89,24 @@ async def test_it_resumes_where_it_was_told(client: Client) -> None:
     rest = [event.id async for event in client.follow(execution_id, follow.position)]
     assert rest == [4, 5]
     assert [event.id async for event in client.follow(execution_id, 5)] == []
+
+
+async def test_a_follow_that_is_left_by_break_leaves_nothing_behind(served: Served) -> None:
+    """In a script, whose loop ends right after: asyncio complains of what is still open then."""
+    complaints: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        async with Client(served.url) as client:
+            follow = client.follow(await client.start("endless"))
+            async for _ in follow:
+                break  # and it is held until the end
+            async for _ in client.follow_many():
+                break  # and nobody holds it
+
+    await anyio.to_thread.run_sync(asyncio.run, main())
+    assert complaints == []
 
 
 async def test_a_failed_execution_is_an_event_and_its_result_an_exception(client: Client) -> None:

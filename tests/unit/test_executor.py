@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from tailrace import Event, after, errors, flow, node, recorder
+from tailrace import Event, after, agent, errors, flow, node, recorder
 from tailrace.ambient import flush
 from tailrace.ambient import log as log_line
 from tailrace.clock import within
@@ -536,101 +537,120 @@ async def test_a_cancel_at_any_moment_gives_exactly_one_end(runtime: Runtime, tu
     assert not [n.id for n in state.nodes.values() if n.status == "running"]
 
 
-# --- what is no ordinary failure ---------------------------------------------------------------
+# --- what ends more than itself -----------------------------------------------------------------
 
 
-async def cancelled_by_another() -> None:
-    """Await what somebody else has cancelled."""
-    other = asyncio.ensure_future(anyio.sleep_forever())
-    other.cancel()
-    await other
-
-
-@node
-async def awaits_what_was_cancelled(n: int) -> int:
-    if n == 1:
-        await cancelled_by_another()
-    return n
-
-
-@node
-async def streams_what_was_cancelled() -> AsyncIterator[int]:
-    yield 1
-    await cancelled_by_another()
-
-
-@node
-async def doubled_sum(ns: AsyncIterator[int]) -> int:
-    return sum([2 * n async for n in ns])
-
-
-@flow
-def alone() -> object:
-    return awaits_what_was_cancelled(one())
-
-
-@flow
-def before_another() -> object:
-    return add(awaits_what_was_cancelled(one()))
-
-
-@flow
-def of_many() -> object:
-    return awaits_what_was_cancelled.map(count(3))
-
-
-@flow
-def in_a_stream() -> object:
-    return doubled_sum(streams_what_was_cancelled())
-
-
-@pytest.mark.parametrize("made", [alone, before_another, of_many, in_a_stream])
-async def test_a_cancellation_that_nobody_asked_for_is_a_failure(
-    runtime: Runtime, made: Flow[Any]
-) -> None:
-    """Found by trying: it was taken for a good end without an output, or waited for ever."""
-    with anyio.fail_after(10):
-        state = await finish(runtime, made)
-    assert state.status == "failed"
-    assert "cancelled" in (state.error or {})["message"]
-
-
-class Panic(BaseException):
-    """As of a library that is written in another language."""
+class Beyond(BaseException):
+    """No Exception: what `except Exception` lets through."""
 
 
 class Mute(Exception):
+    """Cannot say what it is."""
+
     def __str__(self) -> str:
-        raise ValueError("no words")
+        raise ValueError
 
 
-@pytest.mark.parametrize("error", [Panic, Mute])
-async def test_whatever_is_raised_ends_that_execution_alone(
-    runtime: Runtime, error: type[BaseException]
-) -> None:
-    """Found by trying: it ended the runtime, and with it all that ran there."""
+async def leaves() -> int:
+    raise SystemExit(3)
 
+
+def leaves_in_a_thread() -> int:
+    raise SystemExit(3)
+
+
+async def leaves_midway() -> AsyncIterator[int]:
+    yield 1
+    raise SystemExit(3)
+
+
+async def beyond() -> int:
+    raise Beyond("x")
+
+
+async def several() -> int:
+    raise BaseExceptionGroup("two", [Beyond(), ValueError()])
+
+
+async def waits_for_what_it_cancelled() -> int:
+    task = asyncio.ensure_future(anyio.sleep_forever())
+    await anyio.lowlevel.checkpoint()
+    task.cancel()
+    await task
+    return 1
+
+
+async def mute() -> int:
+    raise Mute
+
+
+ENDS = [
+    (leaves, "its code ended with SystemExit: 3"),
+    (leaves_in_a_thread, "its code ended with SystemExit: 3"),
+    (leaves_midway, "its code ended with SystemExit: 3"),
+    (beyond, "its code ended with Beyond: x"),
+    (several, "its code ended with BaseExceptionGroup: two (2 sub-exceptions)"),
+    (waits_for_what_it_cancelled, "its code ended with CancelledError"),
+    (mute, "Mute"),
+]
+
+
+@pytest.mark.parametrize("kind", ["flow", "mapped", "agent"])
+@pytest.mark.parametrize(("code", "told"), ENDS, ids=lambda given: getattr(given, "__name__", ""))
+async def test_code_ends_only_itself(runtime: Runtime, code: Any, told: str, kind: str) -> None:
+    """Whatever it raises: the execution has failed with it, and all else goes on."""
+    made: Any = agent(code)
+    if kind == "flow":
+        alone = node(code)
+        made = flow(lambda: alone())
+    elif kind == "mapped":
+        if code is leaves_midway:
+            return  # nobody maps a stream of streams
+
+        @node
+        def numbers() -> list[int]:
+            return [1]
+
+        if asyncio.iscoroutinefunction(code):
+
+            async def each(n: int) -> int:
+                return await code()  # type: ignore[no-any-return]
+
+            mapped: Any = node(each)
+        else:
+
+            def each_in_a_thread(n: int) -> int:
+                return code()  # type: ignore[no-any-return]
+
+            mapped = node(each_in_a_thread)
+        made = flow(lambda: mapped.map(numbers()))
+    made.name = "ends"
+
+    @flow
+    def beside() -> object:
+        return forever()
+
+    other = await runtime.start(beside)
+    state = await finish(runtime, made)
+    assert (state.status, state.error and state.error["message"]) == ("failed", told)
+    assert (await runtime.view(other.id)).status == "running"
+
+
+async def test_a_node_that_cancels_its_own_task_has_not_completed(runtime: Runtime) -> None:
     @node
-    async def raising() -> int:
-        raise error
-
-    @node
-    async def waiting() -> int:
-        await anyio.sleep_forever()
+    async def ends_its_task() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await anyio.lowlevel.checkpoint()
         return 1
 
     @flow
-    def raises() -> object:
-        return raising()
+    def ends() -> object:
+        return ends_its_task()
 
-    @flow
-    def waits() -> object:
-        return waiting()
-
-    other = await runtime.start(waits)
-    state = await (await runtime.start(raises)).wait()
-    assert (state.status, (state.error or {})["type"]) == ("failed", error.__name__)
-    assert (await runtime.log.entry(other.id)).status == "running"
+    state = await finish(runtime, ends)
+    assert state.status == "failed"
 
 
 # --- when the log fails -------------------------------------------------------------------------

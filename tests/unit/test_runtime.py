@@ -93,6 +93,25 @@ async def test_two_flows_cannot_have_one_name(runtime: Runtime) -> None:
         runtime.add(other)
 
 
+def test_what_is_no_flow_is_refused() -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"len.* is no flow, agent or task"):
+        Runtime(MEMORY, flows=[len])  # type: ignore[list-item] # that is the mistake
+
+
+async def test_what_is_no_flow_is_not_started(runtime: Runtime) -> None:
+    with pytest.raises(errors.InvalidRequest, match="is no flow, agent or task"):
+        await runtime.start(double, {"n": 1})  # type: ignore[arg-type] # a node is none
+
+
+@pytest.mark.parametrize("raised", [errors.FlowNotFound(), ExceptionGroup("two", [ValueError()])])
+async def test_an_error_leaves_the_block_as_it_is(raised: Exception) -> None:
+    """The runtime's own tasks are nobody's business: no group of theirs is around it."""
+    with pytest.raises(type(raised)) as caught:
+        async with Tailrace("memory:"):
+            raise raised
+    assert caught.value is raised
+
+
 async def test_an_idempotency_key_starts_once(runtime: Runtime) -> None:
     first = await runtime.start("doubled", {"n": 3}, idempotency_key="k")
     again = await runtime.start("doubled", {"n": 3}, idempotency_key="k")
@@ -302,7 +321,7 @@ async def test_an_execution_that_lost_its_first_events_can_be_seen(
         drafts.append(Draft(type=end[how], ts=TS, data={"total_duration_ms": 3}))
     await log.append("X1", drafts)
     whole = await runtime.view("X1")
-    assert not whole.holes
+    assert not whole.partial
     for floor in range(2, whole.head + 1):
         await log.trim("X1", floor)
         state = await runtime.view("X1")
@@ -311,7 +330,7 @@ async def test_an_execution_that_lost_its_first_events_can_be_seen(
         assert {n.id: n.status for n in state.nodes.values()}.items() <= {
             n.id: n.status for n in whole.nodes.values()
         }.items()
-        assert "holes" not in state.to_dict()
+        assert "partial" not in state.to_dict()
 
 
 async def test_a_view_that_retention_overtakes_is_one_of_what_is_left(

@@ -5,15 +5,18 @@ position moves only past an event that was handed to the caller; so whatever hap
 two events, the next connection asks for exactly the next one.
 """
 
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tailrace import sse
+from tailrace.client.answers import said
 from tailrace.errors import ConnectionLost, ProtocolError, TailraceError
 from tailrace.events import Event
 from tailrace.filters import Choice
 
+_logger = logging.getLogger("tailrace.client")
 ATTEMPTS = 10  # failures in a row, without an event between them, before the caller is told
 BACKOFF_MAX_S = 30.0
 RETRY_AFTER_MAX_S = 300.0  # a longer wait is for the caller to decide
@@ -127,7 +130,7 @@ class Resume:
         self._failures += 1
         if self._failures >= self.attempts:
             raise ConnectionLost(
-                f"{self.execution_id}: {self._failures} attempts failed; last: {error!r}",
+                f"{self._what()}: {self._failures} attempts failed; last: {said(error)}",
                 position=self.position,
             ) from error
         # Who never gives up comes to powers that no float holds.
@@ -135,4 +138,9 @@ class Resume:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
         asked = error.details.get("retry_after_s", 0) if isinstance(error, TailraceError) else 0
         # Not before the time that was asked for, and not all at that very moment.
-        return max(ceiling * jitter, min(asked, RETRY_AFTER_MAX_S) * (0.5 + jitter))
+        wait_s = max(ceiling * jitter, min(asked, RETRY_AFTER_MAX_S) * (0.5 + jitter))
+        _logger.info("%s: %s; trying again in %.1f s", self._what(), said(error), wait_s)
+        return wait_s
+
+    def _what(self) -> str:
+        return self.execution_id or "the workspace's stream"

@@ -52,7 +52,7 @@ class Facts(Protocol):
         ...
 
     async def stay(self, kind: str, prefix: str, *, until: str) -> None:
-        """Keep the places of all holders whose names begin so, until a later time."""
+        """Keep the places of all holders whose names begin so until a time; now: give them back."""
         ...
 
     async def vacate(self, kind: str, holder: str) -> None:

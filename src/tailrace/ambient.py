@@ -24,6 +24,7 @@ import anyio
 from tailrace import events
 from tailrace.clock import elapsed_ms
 from tailrace.endings import describe
+from tailrace.errors import Overloaded
 from tailrace.lines import lines_of
 from tailrace.recorder import Recorder
 from tailrace.voice import Voice
@@ -239,5 +240,7 @@ class LogHandler(logging.Handler):
             level = next((name for least, name in _LEVELS if record.levelno >= least), "debug")
             for line in lines_of(self.format(record)):
                 voice.say(events.LogLine(line=line, level=level, source=record.name))
+        except Overloaded:
+            voice.recorder.say_refused()
         except Exception:  # noqa: BLE001 - a log line must not end the run that writes it
             self.handleError(record)

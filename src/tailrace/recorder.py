@@ -31,6 +31,8 @@ Work = Callable[["Recorder"], Awaitable[Ending]]
 OUTBOX_MAX_EVENTS = 5000  # posted and not yet handed to the store
 OUTBOX_MAX_BYTES = 67_108_864  # of the same; one larger event still fits into an empty one
 OUTBOX_HIGH = 200  # from here on a streaming producer waits
+OUTBOX_SLACK = 1000  # above the limit, for what begins and ends nodes, and for warnings
+_STRUCTURE = ("execution.", "node.", "warning")
 
 
 def worker_name() -> str:
@@ -69,6 +71,7 @@ class Recorder:
         self._late_after = 0  # it can only be there after this position
         self._last = 1  # up to here it is known what is in the log
         self._outbox: list[Draft] = []
+        self._told_refused = False  # that something did not fit into it
         self._outbox_bytes = 0
         self._aside: dict[str, bytes] = {}  # goes with what is said next
         self._lock = threading.Lock()  # threads of sync nodes post too
@@ -181,9 +184,18 @@ class Recorder:
         check(type_, data)
         self._put(Draft(type=type_, ts=ts, data=data, node=node, attempt=attempt or self.attempt))
 
+    def say_refused(self) -> None:
+        """Say in the log that something is missing from here, where nobody else would; once a time."""
+        if not self._told_refused:
+            self._told_refused = True
+            words = "Too much was said at once: some log lines are missing from here on"
+            with suppress(Overloaded, TooManyEvents):
+                self.post(events.WarningEvent(code="overloaded", message=words))
+
     def _put(self, made: Draft) -> None:
         # Before it is prepared: what is refused here counts for nothing, and takes nothing with it.
-        self._require_room()
+        structure = made.type.startswith(_STRUCTURE) and not made.type.endswith(".progress")
+        self._require_room(OUTBOX_SLACK if structure else 0)
         # Here, so that what cannot be an event fails where it was said.
         made = self._prepared(made)
         foreign = threading.get_ident() != self._thread
@@ -201,9 +213,9 @@ class Recorder:
             self._waking = True
             self._loop.call_soon(self._loop.call_soon, self._wake)
 
-    def _require_room(self) -> None:
-        many = len(self._outbox) + len(self._late) >= OUTBOX_MAX_EVENTS
-        if many or self._outbox_bytes >= OUTBOX_MAX_BYTES:
+    def _require_room(self, slack: int) -> None:
+        many = len(self._outbox) + len(self._late) >= OUTBOX_MAX_EVENTS + slack
+        if many or (self._outbox_bytes >= OUTBOX_MAX_BYTES and not slack):
             raise self._overloaded()
 
     def _overloaded(self) -> Overloaded:
@@ -245,7 +257,7 @@ class Recorder:
     def _take(self) -> list[Draft]:
         with self._lock:
             taken, self._outbox = self._outbox, []
-            self._outbox_bytes = 0
+            self._outbox_bytes, self._told_refused = 0, False
         return taken
 
     async def flush(self) -> None:

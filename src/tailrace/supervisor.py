@@ -112,10 +112,7 @@ async def supervise(
     try:
         with scope:
             ending = await _watched(recorder, work, deadline_ms, stop)
-    except BaseException as error:
-        # A store that refuses a watch, a library that panics: that must not take down the others.
-        if _leaves(error):
-            raise
+    except Exception as error:  # noqa: BLE001 - a store that refuses a watch must not take down others
         ending = _failed(recorder, error)
     finally:
         cause = stop.cause or (None if hand_over else _shutdown)
@@ -155,15 +152,7 @@ async def _attempt(recorder: Recorder, work: Work) -> Ending:
         return _failed(recorder, error)
 
 
-def _leaves(error: BaseException) -> bool:
-    """Whether it ends more than an execution: a cancellation, or the process."""
-    through = (anyio.get_cancelled_exc_class(), KeyboardInterrupt, SystemExit, GeneratorExit)
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(through) is not None
-    return isinstance(error, through)
-
-
-def _failed(recorder: Recorder, error: BaseException) -> events.ExecutionFailed:
+def _failed(recorder: Recorder, error: Exception) -> events.ExecutionFailed:
     return events.ExecutionFailed(error=describe(error), total_duration_ms=recorder.elapsed_ms())
 
 

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -547,3 +547,63 @@ async def test_a_busy_loop_does_not_find_a_heap_of_pages(
         pass  # the loop is busy
     assert reads <= 3
     assert len(await watch.until(3001)) == 3001
+
+
+class Stuck:
+    """A connection that refuses its first ROLLBACK."""
+
+    refused = False
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if statement == "ROLLBACK" and not Stuck.refused:
+            Stuck.refused = True
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(statement, *values)
+
+
+async def test_a_rollback_that_fails_does_not_end_the_writer(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: its thread died of it, and every caller waited for ever."""
+    await begin(log)
+
+    def broken(_: sqlite3.Connection) -> None:
+        raise RuntimeError("a bug")
+
+    commit = log._writer._work
+    monkeypatch.setattr(Stuck, "refused", False)
+    monkeypatch.setattr(log._writer, "_work", lambda c, jobs: commit(cast("Any", Stuck(c)), jobs))
+    with anyio.fail_after(10):
+        with pytest.raises(RuntimeError):
+            await log._writer.do(broken)
+        with pytest.raises(StoreError):
+            await log.append("X1", [line("refused")])
+        assert (await log.append("X1", [line("taken")])).first == 2
+    assert Stuck.refused
+
+
+async def test_a_file_that_cannot_be_closed_ends_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[sqlite3.Connection] = []
+
+    class Open(Stuck):
+        def close(self) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def connect(path: Path, durability: str) -> Any:
+        opened.append(sqlite_file.connect(path, durability))
+        return Open(opened[-1])
+
+    monkeypatch.setattr(sqlite, "connect", connect)
+    with anyio.fail_after(10):
+        async with SqliteLog(tmp_path / "log.db") as log:
+            await begin(log)
+    for connection in opened:
+        await in_thread(connection.close)

@@ -359,3 +359,27 @@ async def test_a_text_that_is_there_at_once_is_said_in_turns() -> None:
     said = [event.data["text"] for event in events if event.type == "llm.chunk"]
     assert len(said) >= len(text) // TURN_CHARS
     assert "".join(said) == text
+
+
+async def test_a_flood_of_logging_fails_nothing_and_says_what_is_missing() -> None:
+    """Found by trying: the end of the node that had logged was refused, and so it failed."""
+    logger = logging.getLogger("flood")
+    logger.setLevel(logging.INFO)
+
+    @node
+    async def loud() -> int:
+        for number in range(OUTBOX_MAX_EVENTS + 500):
+            logger.info("line %d", number)
+        async with step("inner"):
+            logger.info("and more")
+        return 1
+
+    @flow
+    def floods() -> object:
+        return loud()
+
+    events = await ran(floods)
+    assert events[-1].type == "execution.completed"
+    said = [event.data["line"] for event in events if event.type == "log.line"]
+    assert said == [*(f"line {number}" for number in range(OUTBOX_MAX_EVENTS)), "and more"]
+    assert [event.data["code"] for event in events if event.type == "warning"] == ["overloaded"]

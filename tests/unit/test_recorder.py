@@ -46,7 +46,7 @@ class Failing(MemoryLog):
         return await super().read(*arguments)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(steps=st.lists(STEP, max_size=40), alike=st.booleans())
 def test_what_was_said_is_in_the_log_once_and_in_order(
     steps: Sequence[tuple[str, int]], alike: bool

@@ -278,7 +278,8 @@ class Worker:
             calls, self._calls = self._calls, []
             if jobs or calls:
                 self._wake(self._settle, calls, jobs)
-        connection.close()
+        with contextlib.suppress(sqlite3.Error):  # what was acknowledged is in the file already
+            connection.close()
         self._wake(_answer, self._ended)
 
     def _take(self) -> tuple[list[Job], bool]:

@@ -12,6 +12,7 @@ new is read for the watches. But for its making, all of this runs in the writer'
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tailrace.clock import stopwatch
@@ -257,7 +258,9 @@ class Writer(Worker):
         self._changed.clear()
         self._data_version = -1  # a catch-up may have been in the group: the next turn does it
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            # A disk in trouble may refuse this, too: the next group begins with it once more.
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
 
     def _measure(self, seconds: float) -> None:
         """Count a group that is in the file."""

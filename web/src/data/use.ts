@@ -4,6 +4,7 @@
 // somebody shows it, and is drawn anew when that changed.
 import { TailraceClient } from "@tailrace/client";
 import { useContext, useEffect, useMemo, useSyncExternalStore } from "react";
+import { entryOf } from "./entry.ts";
 import { ExecutionStore } from "./execution.ts";
 import { ListStore } from "./list.ts";
 import { BASE, Tab } from "./tab.ts";
@@ -50,6 +51,16 @@ export function useExecution(id: string): ExecutionStore {
     });
   }, [store, id, workspace]);
   useTicks(store);
+  const { beheaded } = store;
+  useEffect(() => {
+    if (!beheaded) return;
+    const cut = new AbortController();
+    entryOf(clientOf(workspace), id, cut.signal).then(
+      (entry) => entry && store.named(entry),
+      () => undefined, // it is a name: how the stream stands is said elsewhere
+    );
+    return () => cut.abort();
+  }, [beheaded, store, id, workspace]);
   return store;
 }
 

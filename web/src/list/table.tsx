@@ -130,7 +130,7 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
       >
         <div role="rowgroup" className={css.top}>
           <div role="row" aria-rowindex={1} className={css.head}>
-            {["Status", "Flow", "Progress or outcome", "Id", "Duration", "Started", ""].map((name, index) => (
+            {["Status", "Flow", "Progress or outcome", "Id", "Duration", "Created", ""].map((name, index) => (
               <span role="columnheader" key={name} className={css[COLUMNS[index]!]}>
                 {name || <span className="unseen">Actions</span>}
               </span>

@@ -66,6 +66,8 @@ export function preload(name: string | null): Promise<unknown> {
 
 /** A form that starts an execution. */
 export interface StartProps {
+  /** What is to be run once more, with the same input unless it is changed. */
+  again?: { flow: string; input: unknown } | undefined;
   /** Started: its id. */
   onStarted: (executionId: string) => void;
   onClose: () => void;

@@ -5,6 +5,7 @@
 // in one go (logs/view.ts), and nothing is drawn but what is seen (logs/list.ts).
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useSearch } from "wouter";
+import { copied } from "../parts/clipboard.ts";
 import { useParam, useSetParams } from "../url.ts";
 import type { PanelProps } from "./contract.ts";
 import { useStored } from "./follow.ts";
@@ -131,7 +132,7 @@ export default function Logs({ store, version, state, position }: PanelProps) {
     show(view.indexOf(Math.min(Math.max(from + by, low), high - 1)), "nearest");
   };
   const copyLine = () => {
-    if (cursor !== undefined) void navigator.clipboard.writeText(textOf(view, cursorRow!, cursorRow! + 1).text.trimEnd());
+    if (cursor !== undefined) void copied(textOf(view, cursorRow!, cursorRow! + 1).text.replace(/\n$/, ""));
   };
   const pressed = (event: React.KeyboardEvent) => {
     const action = keyOf(event);

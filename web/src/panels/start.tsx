@@ -27,7 +27,7 @@ interface Startable {
   schema: JsonSchema;
 }
 
-export default function Start({ onStarted, onClose }: StartProps) {
+export default function Start({ again, onStarted, onClose }: StartProps) {
   const client = useClient();
   const [asked] = useParam("start");
   const [catalog, setCatalog] = useState<readonly Startable[]>();
@@ -49,11 +49,20 @@ export default function Start({ onStarted, onClose }: StartProps) {
       </Empty>
     );
   }
-  const what = catalog.find((one) => one.name === (chosen ?? asked)) ?? catalog[0]!;
+  const wanted = chosen ?? again?.flow ?? asked;
+  const found = catalog.find((one) => one.name === wanted);
+  if (again && wanted === again.flow && !found) {
+    return (
+      <Empty title={`This server does not run ${again.flow}`} command={`tailrace serve ${again.flow}`}>
+        Name it among the flows of a server on the same store.
+      </Empty>
+    );
+  }
+  const what = found ?? catalog[0]!;
   const picker = (
     <label className={css.flow}>
       Flow
-      <select className="input" value={what.name} onChange={(event) => setChosen(event.target.value)}>
+      <select className="input" autoFocus value={what.name} onChange={(event) => setChosen(event.target.value)}>
         {["workflow", "agent", "task"].map((kind) => {
           const those = catalog.filter((one) => one.kind === kind);
           return those.length === 0 ? null : (
@@ -68,7 +77,7 @@ export default function Start({ onStarted, onClose }: StartProps) {
       {what.summary && <span className={css.help}>{what.summary}</span>}
     </label>
   );
-  return <Form key={what.name} what={what} picker={picker} onStarted={onStarted} onClose={onClose} />;
+  return <Form key={what.name} what={what} again={what.name === again?.flow ? again : undefined} picker={picker} onStarted={onStarted} onClose={onClose} />;
 }
 
 interface FormProps extends StartProps {
@@ -76,12 +85,13 @@ interface FormProps extends StartProps {
   picker: React.ReactNode;
 }
 
-function Form({ what, picker, onStarted, onClose }: FormProps) {
+function Form({ what, again, picker, onStarted, onClose }: FormProps) {
   const client = useClient();
   const workspace = useContext(WorkspaceContext);
   const { schema } = what;
   const field = fieldOf(schema, schema);
-  const last = useState(() => kept(workspace, what.name))[0];
+  const last = useState(() => (again ? again.input : kept(workspace, what.name)))[0];
+  const isRedacted = again !== undefined && JSON.stringify(again.input)?.includes("[redacted:");
   const [value, setValue] = useState<unknown>(() => beginning(schema, last));
   const [view, setView] = useState<"form" | "json">(field.kind === "group" ? "form" : "json");
   const [found, setFound] = useState<readonly Fault[]>([]);
@@ -168,6 +178,11 @@ function Form({ what, picker, onStarted, onClose }: FormProps) {
             {fault.message}
           </p>
         ))}
+        {isRedacted && (
+          <p className={css.fault} role="note">
+            Secrets of this input were not kept: fill in again what says [redacted].
+          </p>
+        )}
         <More chosen={more} onChange={setMore} />
         {problem && (problem.status === 401 ? <Refused problem={problem} /> : <Problem problem={problem} />)}
       </div>

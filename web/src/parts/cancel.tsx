@@ -10,6 +10,7 @@ import { useClient } from "../data/use.ts";
 import css from "./cancel.module.css";
 import { Dialog } from "./dialog.tsx";
 import { Problem, Refused } from "./problem.tsx";
+import { duration, useNow } from "./time.tsx";
 
 interface CancelProps {
   id: string;
@@ -64,22 +65,45 @@ export function CancelDialog({ id, flow, onAsked, onClose }: CancelProps) {
   );
 }
 
-/** What became of an execution, in a line; `asked`: a cancel was asked for here. */
-export function Outcome({ state, asked }: { state: ExecutionState; asked: boolean }) {
-  const said = outcome(state, asked);
+/** What became of an execution, in a line, and where; `asked`: a cancel was asked for here. */
+export function Outcome({ state, asked, onNode }: { state: ExecutionState; asked: boolean; onNode: (node: string) => void }) {
+  const waits = state.status === "queued" && state.queued_at !== null ? Date.parse(state.queued_at) : undefined;
+  const waited = useNow(waits !== undefined) - (waits ?? Infinity) > PATIENCE_MS;
+  const said = outcome(state, asked) || (waited ? "It waits for a worker, or for its time." : "");
+  const where = culpritOf(state);
+  const bad = state.status === "failed" || state.status === "lost";
   return (
-    <p className={css.outcome} role="status" hidden={!said}>
-      {said}
+    <p className={css.outcome} role="status" hidden={!said} data-bad={bad || undefined} title={said}>
+      <span className={css.said}>{said}</span>
+      {where !== undefined && (
+        <button type="button" className={css.where} onClick={() => onNode(where)}>
+          {state.status === "lost" ? "while in" : "in"} {where}
+        </button>
+      )}
     </p>
   );
 }
+
+/** So long a queue is no news. */
+const PATIENCE_MS = 3000;
 
 function outcome(state: ExecutionState, asked: boolean): string {
   const end = (state.end ?? {}) as Record<string, string | undefined>;
   if (state.status === "cancelling") return "It was asked to stop; what runs has yet to.";
   if (!hasEnded(state)) return asked ? "It was asked to stop." : "";
+  if (state.status === "failed" && state.error) return `${state.error.type}: ${state.error.message}`.split("\n", 1)[0]!;
   if (state.status === "cancelled") return `Cancelled by ${end.by}${end.reason ? `: ${end.reason}` : ""}`;
   if (state.status === "lost") return `Lost: ${end.reason ?? "its worker went silent"}`;
-  if (state.status === "timed_out") return `Stopped at its deadline of ${end.deadline_ms} ms`;
+  if (state.status === "timed_out") return `Stopped at its deadline of ${duration(Number(end.deadline_ms))}`;
   return asked ? `It ${state.status} before it could be stopped.` : "";
+}
+
+/** The node in which it failed, or that ran when it was lost; undefined: the log does not say. */
+export function culpritOf(state: ExecutionState): string | undefined {
+  const nodes = [...state.nodes.values()];
+  if (state.status === "lost") return nodes.find(({ status }) => status === "running" || status === "retrying")?.id;
+  if (state.status !== "failed") return undefined;
+  const { error } = state;
+  if (error?.node) return error.node;
+  return nodes.findLast((node) => node.status === "failed" && node.error?.type === error?.type && node.error?.message === error?.message)?.id;
 }

@@ -6,7 +6,7 @@ import { useRef } from "react";
 import type { ExecutionStore } from "../../data/execution.ts";
 import { Mark, wordOf } from "../../parts/marks.tsx";
 import { Empty } from "../../parts/problem.tsx";
-import { duration } from "../../parts/time.tsx";
+import { duration, tookOf } from "../../parts/time.tsx";
 import { useSetParams } from "../../url.ts";
 import css from "./logs.module.css";
 import { gapWords } from "./rows.tsx";
@@ -54,7 +54,9 @@ export function Nothing({ store, state, filtered, arrived }: { store: ExecutionS
   if (filtered) {
     return (
       <Empty title="No line passes the filters">
-        <p>{store.lines.end.toLocaleString("en")} lines are hidden.</p>
+        <p>
+          {store.lines.end.toLocaleString("en")} {store.lines.end === 1 ? "line is" : "lines are"} hidden.
+        </p>
         <p>
           <button type="button" className="button" onClick={() => setParams(NO_FILTER)}>
             Show all lines
@@ -76,6 +78,7 @@ export function Ending({ store, gap, state }: { store: ExecutionStore; gap: Gap 
   const sealed = [...store.sealed];
   if (!status && !gap && sealed.length === 0) return null;
   const exit = state.end?.exit_status;
+  const took = tookOf(state);
   return (
     <footer className={css.ending}>
       {gap && <span className={css.endingGap}>{gapWords(gap)}</span>}
@@ -84,7 +87,7 @@ export function Ending({ store, gap, state }: { store: ExecutionStore; gap: Gap 
         <span className={css.ended}>
           <Mark status={status} size={12} />
           {wordOf(status)}
-          {state.total_duration_ms !== null && ` after ${duration(state.total_duration_ms)}`}
+          {took !== undefined && ` after ${duration(took)}`}
           {typeof exit === "number" && `, exit status ${exit}`}
         </span>
       )}

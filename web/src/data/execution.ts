@@ -145,6 +145,7 @@ export class ExecutionStore extends Ticker {
     const data = event.data as Partial<ExecutionState>;
     this.live.status = event.type.slice("execution.".length);
     this.live.ended_at = event.ts;
+    this.live.total_duration_ms = data.total_duration_ms ?? null;
     this.live.end = event.data;
     this.live.output = data.output ?? null;
     this.live.error = data.error ?? null;

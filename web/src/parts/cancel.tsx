@@ -10,6 +10,7 @@ import { useClient } from "../data/use.ts";
 import css from "./cancel.module.css";
 import { Dialog } from "./dialog.tsx";
 import { Problem, Refused } from "./problem.tsx";
+import { culpritOf } from "./standing.ts";
 import { duration, useNow } from "./time.tsx";
 
 interface CancelProps {
@@ -71,9 +72,8 @@ export function Outcome({ state, asked, onNode }: { state: ExecutionState; asked
   const waited = useNow(waits !== undefined) - (waits ?? Infinity) > PATIENCE_MS;
   const said = outcome(state, asked) || (waited ? "It waits for a worker, or for its time." : "");
   const where = culpritOf(state);
-  const bad = state.status === "failed" || state.status === "lost";
   return (
-    <p className={css.outcome} role="status" hidden={!said} data-bad={bad || undefined} title={said}>
+    <p className={css.outcome} role="status" hidden={!said} data-status={state.status} title={said}>
       <span className={css.said}>{said}</span>
       {where !== undefined && (
         <button type="button" className={css.where} onClick={() => onNode(where)}>
@@ -82,6 +82,10 @@ export function Outcome({ state, asked, onNode }: { state: ExecutionState; asked
       )}
     </p>
   );
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** So long a queue is no news. */
@@ -93,17 +97,7 @@ function outcome(state: ExecutionState, asked: boolean): string {
   if (!hasEnded(state)) return asked ? "It was asked to stop." : "";
   if (state.status === "failed" && state.error) return `${state.error.type}: ${state.error.message}`.split("\n", 1)[0]!;
   if (state.status === "cancelled") return `Cancelled by ${end.by}${end.reason ? `: ${end.reason}` : ""}`;
-  if (state.status === "lost") return `Lost: ${end.reason ?? "its worker went silent"}`;
+  if (state.status === "lost") return sentence(end.reason ?? "its worker went silent");
   if (state.status === "timed_out") return `Stopped at its deadline of ${duration(Number(end.deadline_ms))}`;
   return asked ? `It ${state.status} before it could be stopped.` : "";
-}
-
-/** The node in which it failed, or that ran when it was lost; undefined: the log does not say. */
-export function culpritOf(state: ExecutionState): string | undefined {
-  const nodes = [...state.nodes.values()];
-  if (state.status === "lost") return nodes.find(({ status }) => status === "running" || status === "retrying")?.id;
-  if (state.status !== "failed") return undefined;
-  const { error } = state;
-  if (error?.node) return error.node;
-  return nodes.findLast((node) => node.status === "failed" && node.error?.type === error?.type && node.error?.message === error?.message)?.id;
 }

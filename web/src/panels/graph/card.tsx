@@ -41,7 +41,7 @@ export const Card = memo(function Card({ data: { node, framed } }: NodeProps<Car
       data-status={status}
       data-kind={node.kind}
       data-mapped={node.mapped || undefined}
-      title={node.summary}
+      title={[node.id, node.summary].filter(Boolean).join("\n")}
     >
       <Mark status={status} alone={far} />
       {distance === "near" ? (

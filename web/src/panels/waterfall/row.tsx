@@ -42,7 +42,7 @@ export function Row({ bar, status, place, begin, shown, end, isCritical, isSelec
       >
         <span className={css.name} data-again={!bar.isFirst || undefined}>
           <Mark status={status} size={12} alone />
-          <span className="clip">{bar.isFirst ? bar.node : <span className="unseen">{bar.node}</span>}</span>
+          <span className="clip" title={bar.node}>{bar.isFirst ? bar.node : <span className="unseen">{bar.node}</span>}</span>
           {!bar.isOnly && <span className={css.try}><span>attempt </span>{bar.attempt}</span>}
           {isCritical && bar.isFirst && <Diamond alone />}
         </span>
@@ -60,12 +60,12 @@ export function Row({ bar, status, place, begin, shown, end, isCritical, isSelec
 }
 
 /** The execution itself: how long it was queued, how long it ran. */
-export function Whole({ state, run, begin, shown, end }: { state: ExecutionState; run: Span | undefined; begin: number; shown: Range; end: number }) {
+export function Whole({ name, state, run, begin, shown, end }: { name: string; state: ExecutionState; run: Span | undefined; begin: number; shown: Range; end: number }) {
   return (
     <div className={`${css.row} ${css.execution}`}>
       <span className={css.name}>
         <Mark status={state.status} size={12} />
-        <span className="clip">{state.flow}</span>
+        <span className="clip" title={name}>{name}</span>
       </span>
       <span className={css.track}>
         <Piece kind="wait" span={{ from: begin, to: run?.from ?? null }} shown={shown} end={end} />

@@ -196,3 +196,22 @@ def test_what_waits_says_since_when_and_for_what(server: Server, page: "Page") -
     job.tell(event("execution.started", None, 2, worker="tests"))
     job.tell(started("fetch", 2), completed("fetch", 3))
     expect(page.get_by_text("It waits for a worker")).to_be_hidden()
+
+
+def test_a_server_that_is_back_is_asked_at_once(server: Server, page: "Page", shot: Shot) -> None:
+    server.begin("etl", "--retry-ms", "3600000")
+    page.goto(server.page())
+    expect(page.get_by_test_id("connection")).to_have_text("Live")
+    server.stop()
+    expect(page.get_by_test_id("connection")).to_contain_text(re.compile("Reconnecting.*in"))
+    shot("oncall-gone", phone=True)
+    server.again()
+    page.get_by_role("button", name="Try now").click()
+    expect(page.get_by_test_id("connection")).to_have_text("Live")
+    expect(page.get_by_role("button", name="Try now")).to_have_count(0)
+    # And so is one that a network comes back to.
+    server.stop()
+    expect(page.get_by_test_id("connection")).to_contain_text("Reconnecting")
+    server.again()
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.get_by_test_id("connection")).to_have_text("Live")

@@ -21,6 +21,11 @@ function theTab(): Tab {
   return tab;
 }
 
+/** Ask the server again now, where streams wait before their next try. */
+export function hurry(): void {
+  theTab().hurry();
+}
+
 const clients = new Map<string, TailraceClient>();
 
 /** The client for requests in a workspace. */

@@ -4,6 +4,7 @@
 // A screen reader is told when the state changes, not when its numbers do.
 import type { Connection } from "@tailrace/client";
 import { createContext, useContext, useEffect, useState, useSyncExternalStore, type ReactNode } from "react";
+import { hurry } from "../data/use.ts";
 import { useNow } from "./time.tsx";
 import css from "./connection.module.css";
 
@@ -34,7 +35,17 @@ export function useConnectionShown(state: Connection): void {
 export function HeaderConnection() {
   const holder = useContext(ConnectionContext);
   const state = useSyncExternalStore(holder.subscribe, holder.get);
-  return state ? <ConnectionBadge state={state} /> : null;
+  if (!state) return null;
+  return (
+    <>
+      <ConnectionBadge state={state} />
+      {state.phase === "reconnecting" && (
+        <button type="button" className="button" onClick={hurry}>
+          Try now
+        </button>
+      )}
+    </>
+  );
 }
 
 /** How a connection stands. */

@@ -171,6 +171,33 @@ def test_what_retention_has_cut_still_has_its_name_and_opens_where_something_is(
     expect(page.get_by_text("None of its nodes is kept")).to_be_visible()
 
 
+def test_a_link_leads_to_its_line_after_retention_has_taken_others(
+    server: Server, page: "Page"
+) -> None:
+    server.begin(LOUD)
+    execution_id = server.start("orders", wait=True)
+    page.goto(server.page(f"executions/{execution_id}?panel=logs"))
+    log = page.get_by_role("log")
+    line = log.locator("[data-line='190']")
+    words = line.inner_text().split()[-2:]
+    line.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(r"line=190\.\d+"))
+    link = page.url
+    server.stop()
+    filled(server, "trim", execution_id, "100")
+    server.again()
+    page.goto(link)
+    linked = log.locator("[data-linked]")
+    expect(linked).to_be_in_viewport()
+    expect(linked).to_contain_text(" ".join(words))
+    expect(linked).not_to_have_attribute("data-line", "190")
+    server.stop()
+    filled(server, "trim", execution_id, "205")
+    server.again()
+    page.goto(link)
+    expect(page.get_by_text("The line that this link is of is no longer kept")).to_be_visible()
+
+
 def test_times_of_what_is_kept_are_drawn_without_the_beginning(
     server: Server, page: "Page"
 ) -> None:

@@ -3,10 +3,12 @@ import { fold, newState, type Entry, type ExecutionState, type TailraceEvent } f
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { entryOf } from "../src/data/entry.ts";
 import { ExecutionStore } from "../src/data/execution.ts";
+import { LineStore } from "../src/data/lines.ts";
 import { countsOf, statusOf } from "../src/panels/graph/facts.ts";
 import { Feed } from "../src/panels/graph/feed.ts";
 import { learned } from "../src/panels/graph/model.ts";
 import { spansOf } from "../src/panels/logs/ansi.ts";
+import { GONE, linkedBy, linkOf } from "../src/panels/logs/link.ts";
 import { culpritOf, standing } from "../src/parts/standing.ts";
 import { day, tookOf } from "../src/parts/time.tsx";
 
@@ -127,4 +129,31 @@ test("a line cannot be made to read as another by turning its direction", () => 
   const shown = spansOf("run \u202eexe.cod\u202c", undefined, 1000);
   expect(shown.map(({ text }) => text).join("")).toBe("run [U+202E]exe.cod[U+202C]");
   expect(spansOf("שלום", undefined, 1000)[0]!.text).toBe("שלום"); // what is written that way stays
+});
+
+describe("a link to a line", () => {
+  const lines = (from: number, to: number) => {
+    const store = new LineStore();
+    for (let id = from; id <= to; id++) store.append({ id, type: "log.line", ts: at(id), execution_id: "e", data: { line: `line ${id}`, source: "s" } } as TailraceEvent<"log.line">);
+    return store;
+  };
+
+  test("leads to its line when retention has taken others, and says when it took that one", () => {
+    const link = linkOf(lines(3, 100), 60);
+    expect(link).toBe("60.62");
+    expect(linkedBy(lines(3, 100), link, true)).toBe(60);
+    expect(linkedBy(lines(41, 100), link, true)).toBe(22);
+    expect(linkedBy(lines(70, 100), link, true)).toBe(GONE);
+  });
+
+  test("is taken at its word until its line has come", () => {
+    expect(linkedBy(lines(3, 20), "60.62", false)).toBe(60);
+    expect(linkedBy(lines(41, 45), "60.62", false)).toBe(60);
+  });
+
+  test("of a number alone is that line, as it was ever", () => {
+    expect(linkedBy(lines(41, 100), "12", true)).toBe(12);
+    expect(linkedBy(lines(41, 100), "x", true)).toBeUndefined();
+    expect(linkedBy(lines(41, 100), undefined, true)).toBeUndefined();
+  });
 });

@@ -9,6 +9,7 @@ import { Empty } from "../../parts/problem.tsx";
 import { duration, tookOf } from "../../parts/time.tsx";
 import { useSetParams } from "../../url.ts";
 import css from "./logs.module.css";
+import { GONE } from "./link.ts";
 import { gapWords } from "./rows.tsx";
 import type { LogView } from "./view.ts";
 
@@ -32,6 +33,7 @@ export function Hidden({ linked, view, end, arrived }: { linked: number | undefi
   const index = linked - 1;
   const { lines } = view;
   const number = linked.toLocaleString("en");
+  if (linked === GONE) return <p className={css.strip}>The line that this link is of is no longer kept.</p>;
   if (index < lines.first) return <p className={css.strip}>Line {number} is no longer held by this page.</p>;
   if (index >= end) {
     const there = index < lines.end ? `Line ${number} comes after the position shown.` : `There is no line ${number}: the last one is ${lines.end.toLocaleString("en")}.`;

@@ -1,4 +1,5 @@
 """Fill a store with one execution of very many log lines: `python -m tests.web.filled FILE LINES`.
+`… FILE many N` fills it with N executions that failed, of a minute each;
 `… FILE trim ID N` takes the events before N from one that is there, as retention does.
 
 Nobody would wait for a flow that says a million lines; the log takes them much faster. Every third
@@ -57,6 +58,23 @@ def said(number: int, at: str) -> Draft:
     return Draft(type="log.line", ts=at, data=data)
 
 
+async def many(file: Path, count: int) -> str:
+    """Write executions that have failed, a minute apart; returns how many."""
+    async with SqliteLog(file) as log:
+        for number in range(count):
+            began = datetime.now(UTC) - timedelta(minutes=count - number)
+            ts, flow = rfc3339(began), f"night {number}"
+            execution_id = new_execution_id(began)
+            error = {"type": "ValueError", "message": f"row {number} is none"}
+            events = [
+                Draft(type="execution.queued", ts=ts, data={"kind": "workflow", "flow": flow}),
+                Draft(type="execution.started", ts=ts, data={"worker": "test"}),
+                Draft(type="execution.failed", ts=ts, data={"error": error}),
+            ]
+            await log.create(Opening(execution_id=execution_id, kind="workflow", flow=flow), events)
+    return str(count)
+
+
 async def trim(file: Path, execution_id: str, before: int) -> str:
     """Take its first events; returns its id."""
     async with SqliteLog(file) as log:
@@ -66,7 +84,9 @@ async def trim(file: Path, execution_id: str, before: int) -> str:
 
 if __name__ == "__main__":
     path, given = Path(sys.argv[1]), sys.argv[2:]
-    if given[0] == "trim":
+    if given[0] == "many":
+        print(asyncio.run(many(path, int(given[1]))))
+    elif given[0] == "trim":
         print(asyncio.run(trim(path, given[1], int(given[2]))))
     else:
         print(asyncio.run(fill(path, int(given[0]), int(given[1]) if len(given) > 1 else 0)))

@@ -242,3 +242,26 @@ def test_a_server_that_is_back_is_asked_at_once(server: Server, page: "Page", sh
     server.again()
     page.evaluate("dispatchEvent(new Event('online'))")
     expect(page.get_by_test_id("connection")).to_have_text("Live")
+
+
+def test_who_comes_back_to_the_list_is_where_they_were(server: Server, page: "Page") -> None:
+    filled(server, "many", "300")
+    server.begin("etl")
+    page.goto(server.page("?status=failed"))
+    table = page.get_by_role("table", name="Executions")
+    row = page.get_by_role("row").filter(has_text="night 80")
+    table.hover()
+    while table.get_attribute("aria-rowcount") != "301":  # older pages are read on the way
+        page.mouse.wheel(0, 1000)
+    table.evaluate("(it) => it.scrollTo(0, 217 * 40)")
+    row.scroll_into_view_if_needed()
+    row.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("night 80")
+    page.go_back()
+    expect(row).to_be_in_viewport()
+    expect(page.get_by_test_id("connection")).to_have_text("Live")
+    expect(row).to_be_in_viewport()  # also when the newest were read again
+    # By a link one comes to the newest, at the top.
+    row.get_by_role("link").click()
+    page.get_by_role("link", name="Executions", exact=True).click()
+    expect(page.get_by_role("row").filter(has_text="night 299")).to_be_in_viewport()

@@ -69,21 +69,35 @@ export function useExecution(id: string): ExecutionStore {
   return store;
 }
 
+const lists = new Map<string, ListStore>();
+
+/** The list of a workspace: the one that was left, so that who comes back finds what they had read. */
+function listOf(workspace: string): ListStore {
+  const left = lists.get(workspace);
+  if (left && !left.problem) return left;
+  const client = clientOf(workspace);
+  const store = new ListStore({
+    list: (query) => client.list(query),
+    next: async (id, after) => (await client.events(id, { after, limit: 1 })).events[0],
+  });
+  lists.set(workspace, store);
+  return store;
+}
+
+/** Somebody else is here, or nobody: what was read before is not theirs. */
+export function forgetLists(): void {
+  lists.clear();
+}
+
 /** The list of executions, alive; `more` reads the next page of those before. */
 export function useList(): ListStore {
   const workspace = useContext(WorkspaceContext);
-  const store = useMemo(() => {
-    const client = clientOf(workspace);
-    return new ListStore({
-      list: (query) => client.list(query),
-      next: async (id, after) => (await client.events(id, { after, limit: 1 })).events[0],
-    });
-  }, [workspace]);
+  const store = useMemo(() => listOf(workspace), [workspace]);
   useEffect(() => {
     let phase = "";
     // At once, because the worker that has the streams takes a third of a second to start.
     const early = store.refresh();
-    return theTab().subscribe({ kind: "list" }, workspace, {
+    const leave = theTab().subscribe({ kind: "list" }, workspace, {
       events: (lines) => {
         // Executions are gone, or all are others: a store that was removed, or made anew.
         const anew = lines.includes('"type":"stream.gap"');
@@ -99,6 +113,10 @@ export function useList(): ListStore {
       },
       failed: (problem) => store.failed(problem),
     });
+    return () => {
+      leave();
+      store.connected({ phase: "suspended" }); // what it has not heard from here on, it reads again
+    };
   }, [store, workspace]);
   useTicks(store);
   return store;

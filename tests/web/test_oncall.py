@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from tests.web.conftest import HERE, PHONE, ROOT, WIDE, Server, Shot
 from tests.web.engine import Engine, completed, event, graph, started
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
@@ -265,3 +266,18 @@ def test_who_comes_back_to_the_list_is_where_they_were(server: Server, page: "Pa
     row.get_by_role("link").click()
     page.get_by_role("link", name="Executions", exact=True).click()
     expect(page.get_by_role("row").filter(has_text="night 299")).to_be_in_viewport()
+
+
+def test_every_clock_is_of_one_zone(server: Server, browser: "Browser") -> None:
+    server.begin(f"{HERE / 'speaker.py'}:tides")
+    execution_id = server.start("tides", wait=True)
+    context = browser.new_context(timezone_id="Asia/Kolkata", locale="en-GB")
+    page = context.new_page()
+    page.goto(server.page(f"executions/{execution_id}?panel=text"))
+    for shown in (page.get_by_role("complementary"), page.get_by_role("region", name="Output")):
+        time = shown.locator("time").first
+        expect(time).to_be_visible()
+        written = datetime.fromisoformat(time.get_attribute("datetime") or "")
+        there = written.astimezone(timezone(timedelta(hours=5, minutes=30)))
+        expect(time).to_contain_text(f"{there:%H:%M:%S}")
+    context.close()

@@ -9,6 +9,7 @@ import { Feed } from "../src/panels/graph/feed.ts";
 import { learned } from "../src/panels/graph/model.ts";
 import { spansOf } from "../src/panels/logs/ansi.ts";
 import { GONE, linkedBy, linkOf } from "../src/panels/logs/link.ts";
+import { Speech } from "../src/panels/text/compose.ts";
 import { culpritOf, standing } from "../src/parts/standing.ts";
 import { day, tookOf } from "../src/parts/time.tsx";
 
@@ -99,6 +100,13 @@ describe("a log whose beginning is gone", () => {
     store.take(JSON.stringify(log([["execution.completed", undefined, { output: 1, total_duration_ms: 1234 }]], 11)[0]));
     expect(store.statusOf(store.live)).toBe("completed");
     expect(tookOf(store.live)).toBe(1234);
+  });
+
+  test("has its end at its end, and not among what was said", () => {
+    const speech = new Speech();
+    const [said, ended] = log([["custom.note", undefined, { n: 1 }], ["execution.completed", undefined, { output: 1 }]], 10);
+    speech.take({ pieces: [], others: [said!, ended!] }, Infinity);
+    expect(speech.sections.flatMap(({ parts }) => parts.map((part) => part.key))).toEqual(["note-10"]);
   });
 
   test("is named by the list, of which only so much is read", async () => {

@@ -72,7 +72,7 @@ export default function Scrubber({ store, version, position, seek }: PanelProps)
       />
       <div className={css.where}>
         <span className="number" title="The event up to which the page is shown, of how many there are">
-          <span className="muted">event </span>
+          <span className={css.of}>event </span>
           <span data-testid="position">
             {at.toLocaleString("en")} / {head.toLocaleString("en")}
           </span>

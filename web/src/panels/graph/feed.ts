@@ -5,6 +5,7 @@
 import type { ExecutionState, NodeState } from "@tailrace/client";
 import { createContext, useCallback, useContext, useSyncExternalStore } from "react";
 import type { ExecutionStore } from "../../data/execution.ts";
+import { moment } from "../../parts/time.tsx";
 import { countsOf, edgeLook, RATE_WINDOW_MS, rateOf, statusOf, type EdgeLook } from "./facts.ts";
 import type { Group } from "./groups.ts";
 import type { GraphEdge, GraphModel } from "./model.ts";
@@ -95,7 +96,7 @@ export function momentAt(store: ExecutionStore, position: number): number {
     else high = middle;
   }
   const found = moments[Math.max(low - 1, 0)];
-  return found ? Date.parse(found.ts) : 0;
+  return found ? moment(found.ts) : 0;
 }
 
 export const FeedContext = createContext<Feed | undefined>(undefined);

@@ -72,6 +72,19 @@ def test_what_went_well_in_the_end_shows_no_error(server: Server, page: "Page") 
     expect(beside.get_by_role("button", name="Copy the error")).to_have_count(0)
 
 
+def test_it_is_cancelled_with_a_reason_by_keyboard_alone(server: Server, page: "Page") -> None:
+    server.begin(SHAPES)
+    execution_id = server.start("percent")
+    page.goto(server.page(f"executions/{execution_id}"))
+    page.get_by_role("button", name="Cancel", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").get_by_label("Reason")).to_be_focused()
+    page.keyboard.type("the wrong customers")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-execution]")).to_have_attribute("data-status", "cancelled")
+    expect(page.get_by_text("Cancelled by api: the wrong customers")).to_be_visible()
+
+
 def test_the_past_is_said_to_be_the_past(server: Server, page: "Page") -> None:
     server.begin("etl")
     execution_id = server.start("etl", wait=True)

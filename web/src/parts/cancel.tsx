@@ -50,7 +50,7 @@ export function CancelDialog({ id, flow, onAsked, onClose }: CancelProps) {
           <span>
             Reason <span className="muted">(optional, kept in the log)</span>
           </span>
-          <input className="input" value={reason} maxLength={1000} autoFocus onChange={(event) => setReason(event.target.value)} />
+          <input className="input" value={reason} maxLength={1000} data-focus onChange={(event) => setReason(event.target.value)} />
         </label>
         {problem && (problem.status === 401 ? <Refused problem={problem} /> : <Problem problem={problem} />)}
         <div className={css.actions}>

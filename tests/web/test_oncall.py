@@ -114,6 +114,19 @@ def test_it_is_run_again_with_its_input_or_another(server: Server, page: "Page")
     assert shown.get_attribute("data-execution") != execution_id
 
 
+def test_a_secret_is_not_given_again(server: Server, page: "Page") -> None:
+    server.begin(SHAPES)
+    execution_id = server.start(
+        "shape", wait=True, title="House", parts=[{"name": "roof"}], api_key="sesame"
+    )
+    page.goto(server.page(f"executions/{execution_id}"))
+    page.get_by_role("button", name="Run again").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Title")).to_have_value("House")
+    expect(dialog.get_by_label("Api Key")).to_have_value("")
+    expect(dialog.get_by_role("note")).to_have_text("Secrets are not kept. Fill in again: api_key.")
+
+
 def test_what_this_server_cannot_run_again_is_said(server: Server, page: "Page") -> None:
     server.begin("etl")
     execution_id = server.start("etl", wait=True)

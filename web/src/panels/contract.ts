@@ -73,7 +73,7 @@ export function preload(name: string | null): Promise<unknown> {
 
 /** A form that starts an execution. */
 export interface StartProps {
-  /** What is to be run once more, with the same input unless it is changed. */
+  /** What is to be run once more, with the same input unless it is changed; undefined: that is not known. */
   again?: { flow: string; input: unknown } | undefined;
   /** Started: its id. */
   onStarted: (executionId: string) => void;

@@ -91,7 +91,7 @@ function Form({ what, again, picker, onStarted, onClose }: FormProps) {
   const { schema } = what;
   const field = fieldOf(schema, schema);
   const last = useState(() => (again ? again.input : kept(workspace, what.name)))[0];
-  const isRedacted = again !== undefined && JSON.stringify(again.input)?.includes("[redacted:");
+  const lacking = again && lackingOf(again.input);
   const [value, setValue] = useState<unknown>(() => beginning(schema, last));
   const [view, setView] = useState<"form" | "json">(field.kind === "group" ? "form" : "json");
   const [found, setFound] = useState<readonly Fault[]>([]);
@@ -178,9 +178,9 @@ function Form({ what, again, picker, onStarted, onClose }: FormProps) {
             {fault.message}
           </p>
         ))}
-        {isRedacted && (
+        {lacking && (
           <p className={css.fault} role="note">
-            Secrets of this input were not kept: fill in again what says [redacted].
+            {lacking}
           </p>
         )}
         <More chosen={more} onChange={setMore} />
@@ -226,13 +226,25 @@ function replacer(_: string, value: unknown): unknown {
   return value instanceof Draft ? value.text : value;
 }
 
+/** Whether the log has a mark in place of a secret: it is nothing to start with. */
+function isRedacted(value: unknown): boolean {
+  return JSON.stringify(value)?.includes("[redacted:") ?? false;
+}
+
+/** What of an input cannot be given again, if anything. */
+function lackingOf(input: unknown): string | undefined {
+  if (input === undefined) return "Its input was too large for this page: these are the presets.";
+  const secret = Object.entries(input ?? {}).filter(([, value]) => isRedacted(value));
+  return secret.length > 0 ? `Secrets are not kept. Fill in again: ${secret.map(([name]) => name).join(", ")}.` : undefined;
+}
+
 /** What was started with last, where that still fits; what the schema has beside it is preset. */
 function beginning(schema: JsonSchema, last: unknown): unknown {
   const preset = initial(schema, schema);
   if (typeof last !== "object" || last === null || typeof preset !== "object" || preset === null) return preset;
   const field = fieldOf(schema, schema);
   const known = new Set(field.kind === "group" ? field.fields.map((one) => one.name) : Object.keys(last));
-  const fitting = Object.entries(last).filter(([name]) => known.has(name));
+  const fitting = Object.entries(last).filter(([name, value]) => known.has(name) && !isRedacted(value));
   return { ...preset, ...Object.fromEntries(fitting) };
 }
 

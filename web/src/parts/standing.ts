@@ -16,9 +16,9 @@ export function standing(status: string | undefined, state: ExecutionState): str
 
 /** The node in which it failed, or that ran when it was lost; undefined: the log does not say. */
 export function culpritOf(state: ExecutionState): string | undefined {
+  if (state.status !== "lost" && state.status !== "failed") return undefined;
   const nodes = [...state.nodes.values()];
   if (state.status === "lost") return nodes.find(({ status }) => status === "running" || status === "retrying")?.id;
-  if (state.status !== "failed") return undefined;
   const { error } = state;
   if (error?.node) return error.node;
   return nodes.findLast((node) => node.status === "failed" && node.error?.type === error?.type && node.error?.message === error?.message)?.id;

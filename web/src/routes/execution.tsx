@@ -34,8 +34,8 @@ export default function Execution({ id }: { id: string }) {
   const state = store.at(position);
   const name = nameOf(store);
   useEffect(() => {
-    document.title = `${name} · Tailrace`;
-  }, [name]);
+    document.title = `${name === CONNECTING ? id : name} · Tailrace`;
+  }, [name, id]);
 
   if (store.problem && (store.count === 0 || store.problem.status === 401)) return <Refused problem={store.problem} />;
   const props: PanelProps = {
@@ -136,7 +136,7 @@ function Top({ name, store, state, position, seek, select }: PanelProps & { name
       {again && (
         <Dialog title="Run again" onClose={() => setAgain(false)}>
           <Suspense fallback={null}>
-            <Start again={{ flow: name, input: store.live.input }} onClose={() => setAgain(false)} onStarted={(id) => go(to(`/executions/${id}`))} />
+            <Start again={{ flow: name, input: inputOf(store) }} onClose={() => setAgain(false)} onStarted={(id) => go(to(`/executions/${id}`))} />
           </Suspense>
         </Dialog>
       )}
@@ -188,10 +188,18 @@ function firstPanel(store: ExecutionStore): string {
   return kind === "workload" ? "logs" : "graph";
 }
 
+const CONNECTING = "…";
+
 /** What it is called; of a log without a beginning, as the list says. */
 function nameOf(store: ExecutionStore): string {
   const { phase } = store.connection;
-  return store.live.flow || store.entry?.flow || (phase === "connecting" ? "…" : `Execution ${store.id.slice(-8)}`);
+  return store.live.flow || store.entry?.flow || (phase === "connecting" ? CONNECTING : `Execution ${store.id.slice(-8)}`);
+}
+
+/** What it was started with; undefined: the log has only a summary of it. */
+function inputOf(store: ExecutionStore): unknown {
+  const queued = store.history.moments()[0]?.data as { input_summary?: unknown } | undefined;
+  return queued?.input_summary === undefined ? store.live.input : undefined;
 }
 
 function numberOf(text: string | undefined): number | undefined {

@@ -198,6 +198,24 @@ def test_what_retention_has_cut_still_has_its_name_and_opens_where_something_is(
     expect(page.get_by_text("None of its nodes is kept")).to_be_visible()
 
 
+def test_what_runs_on_though_its_beginning_is_gone_runs_and_can_be_stopped(
+    server: Server, page: "Page"
+) -> None:
+    server.begin(f"{HERE / 'loud.py'}:flood", "--retention-running-bytes", "4000")
+    execution_id = server.start("flood", lines=1_000_000, per_second=200)
+    page.goto(server.page(f"executions/{execution_id}?panel=logs"))
+    while page.get_by_role("note").count() == 0:  # until retention has been there
+        page.reload()
+        expect(page.get_by_test_id("connection")).to_have_text("Live")
+    shown = page.locator("[data-execution]")
+    expect(page.get_by_role("heading", level=1)).to_have_text("flood")
+    expect(shown).to_have_attribute("data-status", "running")
+    expect(page.locator("main header").first).to_contain_text(re.compile(r"running\d+ s"))
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Cancel execution").click()
+    expect(shown).to_have_attribute("data-status", "cancelled")
+
+
 def test_a_link_leads_to_its_line_after_retention_has_taken_others(
     server: Server, page: "Page"
 ) -> None:

@@ -86,7 +86,8 @@ function Top({ name, store, state, position, seek, select }: PanelProps & { name
   const to = useTo();
   const mayRun = useMayRun();
   const kind = store.live.kind || store.entry?.kind;
-  const from = state.started_at ?? state.queued_at;
+  // Of what retention has cut, since it was made: until the end says how long it took.
+  const from = state.started_at ?? state.queued_at ?? (hasEnded(state) ? undefined : store.entry?.created_at);
   const known = tookOf(state);
   const took = from ? <Duration from={from} to={state.ended_at} /> : known !== undefined && <span className="number">{duration(known)}</span>;
   const [asking, setAsking] = useState(false);
@@ -183,7 +184,7 @@ function Tabs({ store, chosen, choose }: { store: ExecutionStore; chosen: string
 /** What speaks is shown speaking; a command its lines; everything else its graph. */
 function firstPanel(store: ExecutionStore): string {
   const kind = store.live.kind || store.entry?.kind;
-  if (!kind && hasEnded(store.live) && store.live.nodes.size === 0 && store.lines.end > 0) return "logs";
+  if (store.beheaded && hasEnded(store.live) && store.live.nodes.size === 0 && store.lines.end > 0) return "logs";
   if (kind === "agent" || (kind === "task" && store.pieces.length > 0)) return "text";
   return kind === "workload" ? "logs" : "graph";
 }

@@ -38,12 +38,39 @@ def test_where_it_failed_is_above_everything_and_one_click_away(
     expect(inspector.get_by_role("heading", name="verify")).to_be_in_viewport()
     expect(page).to_have_url(re.compile("panel=logs&node=verify"))
     page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+    expect(page.get_by_role("tab", name="Graph")).to_have_text("Graph6")  # what did not run too
     page.get_by_role("tab", name="Graph").click()
     # What comes after it waits for nothing any more.
     report = page.locator("[data-node='report']")
     expect(report).to_have_attribute("data-status", "not_run")
     expect(report).to_contain_text("not run")
     shot("oncall-failed")
+
+
+def test_a_telephone_tells_when_and_why_and_nothing_lies_on_anything(
+    server: Server, page: "Page"
+) -> None:
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    server.begin("etl")
+    server.start("etl", wait=True, fail=True)
+    page.goto(server.page())
+    row = page.locator("[role=row][data-execution]")
+    expect(row).to_contain_text("ValueError: asked to fail")
+    expect(row.locator("time")).to_be_visible()
+    row.get_by_role("link").click()
+    views = page.get_by_role("group", name="View")
+    expect(page.locator("[data-node='trigger']")).to_be_visible()
+    room, first = views.bounding_box(), page.locator("[data-node='trigger']").bounding_box()
+    assert room is not None
+    assert first is not None
+    assert first["y"] + first["height"] < room["y"]
+    play, end = (
+        page.get_by_role("button", name=name, exact=True).bounding_box() for name in ("Play", "End")
+    )
+    assert play is not None
+    assert end is not None
+    assert play["y"] < end["y"] + end["height"] < play["y"] + 2 * play["height"]  # one row
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
 
 
 def test_what_never_said_its_end_does_not_run_on_in_what_has_ended(

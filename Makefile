@@ -48,7 +48,7 @@ fix: $(READY) ## format, and repair what can be repaired
 	@$(BIN)/ruff format .
 	@$(BIN)/python docs/generate.py
 
-bench: $(READY) ## measure beside the peers (15 minutes); SCENARIO=fanout for one
+bench: $(READY) ## measure beside the peers (18 minutes); SCENARIO=fanout for one
 	@$(BIN)/python -m benchmarks $(SCENARIO)
 
 docs: $(READY) ## write the generated documents and schemas

@@ -42,6 +42,11 @@ SEED_NAMES = {
     "connected": "stream.open",
     "timeout": "stream.closing with reason `lifetime`; the execution's own is execution.timed_out",
     "node_key": "the envelope's `node`",
+    "started_at, completed_at, failed_at": "the envelope's `ts`; beside it where an engine reports",
+    "execution_id in an event's data": "the envelope's `execution_id`",
+    "the channel `execution:{id}:events`, kept 5 minutes": (
+        "the log itself, in any store; one that is not to be kept is `ephemeral`, for `ephemeral_s`"
+    ),
     "output_keys, output_size_bytes": "`output_summary.keys`, `output_summary.size_bytes`",
     "unnamed `data:` log lines, then `event: done`": "log.line, log.sealed, the terminal event",
 }

@@ -192,10 +192,12 @@ class Access:
 
     async def end_session(self, secret: str) -> None:
         """End a browser's session, and its streams."""
-        kept = await self._facts.take("session", _hash(secret), now=self._now())
+        kept = await self._facts.get("session", _hash(secret), now=self._now())
         if kept is not None:
             identity = Identity.from_dict(json.loads(kept))
+            # First: while the session is known, it can be ended again, should this fail.
             await self.revoke(identity.credentials[-1], until=identity.expires_at)
+            await self._facts.take("session", _hash(secret), now=self._now())
 
     async def make_ticket(
         self, identity: Identity, workspace: str, execution: str | None = None

@@ -51,8 +51,8 @@ def open_queue(settings: Settings) -> WorkQueue | None:
         )
     try:
         from tailrace.work.saq import SaqQueue
-    except ImportError:
+    except ImportError as error:
         raise InvalidSetting(
-            "queue: a part of Tailrace is missing", hint="pip install 'tailrace[worker]'"
+            f"queue: {error.name} is not installed", hint="pip install 'tailrace[worker]'"
         ) from None
     return SaqQueue(url, patience_s=settings.lease_s)

@@ -31,6 +31,7 @@ from tailrace.flow.schemas import (
     schema_of,
     validate_arguments,
 )
+from tailrace.invoke import contained
 from tailrace.recorder import Recorder, Work
 
 P = ParamSpec("P")
@@ -78,7 +79,8 @@ class Agent(Generic[P]):
 
         async def work(recorder: Recorder) -> Ending:
             with speaking(recorder) as voice:
-                output, items = await _run(self.fn, arguments, recorder)
+                with contained():
+                    output, items = await _run(self.fn, arguments, recorder)
                 output = voice.settle(output)
                 if isinstance(output, str) and self.out_schema is None and not voice.text_length:
                     voice.text(output)  # who follows the text of it gets it in one piece

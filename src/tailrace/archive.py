@@ -37,7 +37,8 @@ from tailrace.runtime import Runtime
 VERSION = 1
 _PAGE = 1000
 _ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"
+_MOST = 10**15 - 1  # of what is counted: what stores and positions hold
 _PAYLOAD = re.compile(rb'\{"payload":"([0-9a-f]{64})","value":(.+)\}', re.DOTALL)
 
 
@@ -51,11 +52,11 @@ class Header(BaseModel):
     workspace: str = Field(min_length=1)
     kind: str
     flow: str
-    epoch: str = Field(pattern=r"^[0-9A-Za-z]{1,64}$")
+    epoch: str = Field(pattern=r"^[0-9a-f]{4,64}$")
     created_at: str = Field(pattern=_TIME)
     updated_at: str = Field(pattern=_TIME)
     floor: int = Field(ge=1)
-    head: int = Field(ge=1)
+    head: int = Field(ge=1, le=_MOST)
     last_status_event: str
 
     def entry(self) -> Entry:
@@ -148,12 +149,12 @@ def parse(lines: Iterable[bytes]) -> Archive:
                 raise InvalidExport("there is something after its end")
             if entry is None:
                 entry = _header(line)
-            elif line == _trailer(entry, len(payloads), hashed.hexdigest()):
-                ended = True
             elif len(records) <= entry.head - entry.floor:
                 record = _record(line, entry, entry.floor + len(records))
                 _apply(fold, record, entry)
                 records.append(record)
+            elif line == _trailer(entry, len(payloads), hashed.hexdigest()):
+                ended = True
             else:
                 digest, value = _payload(line)
                 payloads[digest] = value
@@ -176,10 +177,13 @@ def _header(line: bytes) -> Entry:
             hint="Upgrade Tailrace on this machine.",
         )
     try:
-        return Header.model_validate(raw).entry()
+        entry = Header.model_validate(raw).entry()
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidExport(f"{first['loc'][0]}: {first['msg']}") from error
+    if entry.floor > entry.head:
+        raise InvalidExport("floor: it is above the head")
+    return entry
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -193,8 +197,10 @@ def _object(line: bytes) -> dict[str, Any]:
         raise InvalidExport(f"{name} is no JSON")
 
     raw = json.loads(line, object_pairs_hook=once, parse_constant=finite)
-    if not isinstance(raw, dict) or not line.endswith(b"}\n"):
+    # A CR is white space to JSON, but ends a line of a stream, and with it the event.
+    if not isinstance(raw, dict) or not line.endswith(b"}\n") or b"\r" in line:
         raise InvalidExport("a line is one JSON object")
+    to_json(raw)  # what we could not write (half a surrogate pair), nobody could be shown
     return raw
 
 
@@ -209,6 +215,8 @@ def _record(line: bytes, entry: Entry, seq: int) -> Record:
     for name, kind in (("type", str), ("ts", str), ("attempt", int), ("data", dict), ("node", str)):
         if name in raw and not isinstance(raw[name], kind):
             raise InvalidExport(f"event {seq}: {name} is not as events have it")
+    if not 0 <= event.attempt <= _MOST:
+        raise InvalidExport(f"event {seq}: attempt is not as events have it")
     if not re.fullmatch(_TIME, event.ts):
         raise InvalidExport(f"event {seq}: its time is not as events have it")
     if event.type in CATALOG or event.type.startswith(events.CUSTOM):

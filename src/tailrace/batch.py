@@ -24,7 +24,7 @@ class Batch:
         self.last = records[-1].seq if records else 0
         self.ended = bool(records) and records[-1].type in TERMINAL
         self._size: int | None = None
-        self.forms: dict[object, bytes] = {}  # of filtered streams, each made once
+        self.forms: dict[object, bytes] = {}  # of filtered streams, the newest ones
 
     @property
     def ending(self) -> str:

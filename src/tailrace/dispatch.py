@@ -8,7 +8,7 @@ a queue that was emptied is filled again.
 import json
 import logging
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ class Spec:
     priority: Priority = "normal"
     at: str | None = None  # not before
     deaths: tuple[int, ...] = ()  # the attempts whose worker died; a hand-over is none
+    left: int = 0  # the newest attempt whose worker handed it over
 
     def job(self, execution_id: str, attempt: int) -> Job:
         """Word of it. Only the first attempt waits for its time."""
@@ -48,6 +49,13 @@ class Spec:
             priority=self.priority,
             at_s=at_s,
         )
+
+    def waits(self, attempt: int) -> bool:
+        """Whether nobody runs an attempt that is the newest: none has begun, or it was given up."""
+        return attempt in (0, self.left, *self.deaths)
+
+
+_FIELDS = frozenset(field.name for field in fields(Spec))
 
 
 class Dispatch:
@@ -64,12 +72,15 @@ class Dispatch:
         if self.queue is not None and limit and await self.queue.waiting(spec.queue) >= limit:
             raise Overloaded(f"{limit} executions wait for a worker", retry_after_s=5)
 
-    async def keep(self, execution_id: str, spec: Spec, *, new: bool = True) -> None:
-        """Keep what is to be run; of several that begin under one id (`new`), the first stands."""
+    async def keep(self, execution_id: str, spec: Spec, *, new: bool = True) -> bool:
+        """Keep what is to be run; of several that begin under one id (`new`), the first stands.
+
+        Returns whether it was kept.
+        """
         now = self._clock.now()
         until = rfc3339(max(now, _moment(spec, now)) + timedelta(seconds=KEEP_S))
         value = json.dumps(asdict(spec))
-        await self._log.facts.put(
+        return await self._log.facts.put(
             _KIND, execution_id, value, now=rfc3339(now), until=until, new=new
         )
 
@@ -78,7 +89,8 @@ class Dispatch:
         value = await self._log.facts.get(_KIND, execution_id, now=rfc3339(self._clock.now()))
         if value is None:
             return None
-        said = json.loads(value)
+        # What another version of this code has added is not for this one.
+        said = {name: of for name, of in json.loads(value).items() if name in _FIELDS}
         return Spec(**said | {"deaths": tuple(said["deaths"])})
 
     async def forget(self, execution_id: str) -> None:
@@ -105,24 +117,32 @@ class Dispatch:
                 return
         _logger.warning("execution %s waits: %s", execution_id, told)
 
-    async def hand_over(self, execution_id: str, spec: Spec, attempt: int) -> None:
-        """Let another worker go on with one that this process leaves; raises StoreError."""
+    async def leave(self, execution_id: str, spec: Spec, attempt: int) -> None:
+        """Let another worker go on with an attempt that this process leaves; raises StoreError.
+
+        However long it then waits for one: that is no death.
+        """
         await self._log.beat([execution_id], self.patience(spec))
-        await self.submit(execution_id, spec, attempt)
+        await self.keep(execution_id, replace(spec, left=attempt), new=False)
+        await self.submit(execution_id, spec, attempt + 1)
 
     async def withdraw(self, execution_id: str, *, by: str, reason: str | None) -> None:
-        """End one that was cancelled before any worker took it."""
-        spec, entry = await self.spec(execution_id), await self._log.entry(execution_id)
-        if spec is None or entry.attempt or entry.sealed:
-            return
-        now = self._clock.now()
-        cancelled = draft(events.ExecutionCancelled(by=by, reason=reason), now)
-        with suppress(LogSealed, PositionConflict):  # a worker was faster, and hears of it
-            await self._log.append(execution_id, [cancelled], expected=entry.head)
-            await self.forget(execution_id)
-            if self.queue is not None:
-                with suppress(QueueUnavailable):  # who takes it finds that it has ended
-                    await self.queue.cancel(spec.job(execution_id, 1))
+        """End one that was cancelled while no worker had it."""
+        while True:
+            spec, entry = await self.spec(execution_id), await self._log.entry(execution_id)
+            if spec is None or entry.sealed or not spec.waits(entry.attempt):
+                return
+            told = events.ExecutionCancelled(by=by, reason=reason)
+            made = draft(told, self._clock.now(), attempt=max(entry.attempt, 1))
+            try:
+                await self._log.append(execution_id, [made], expected=entry.head)
+            except (LogSealed, PositionConflict):
+                continue  # a worker was faster, and hears of it; or something else was said
+            break
+        await self.forget(execution_id)
+        if self.queue is not None:
+            with suppress(QueueUnavailable):  # who takes it finds that it has ended
+                await self.queue.cancel(spec.job(execution_id, entry.attempt + 1))
 
     async def revive(self, execution_id: str) -> bool:
         """Take up one whose lease is over: of a dead worker, or of nobody yet.
@@ -138,13 +158,14 @@ class Dispatch:
         entry = await self._log.entry(execution_id)
         if entry.sealed or (entry.attempt and not await self._is_over(execution_id)):
             return True
-        if entry.attempt:
+        if entry.attempt and entry.attempt != spec.left:
             spec = replace(spec, deaths=tuple({*spec.deaths, entry.attempt}))
             if len(spec.deaths) >= self._settings.attempts_max:
                 return False
             await self.keep(execution_id, spec, new=False)
             await self._tell(entry, spec)
-        await self.hand_over(execution_id, spec, entry.attempt + 1)
+        await self._log.beat([execution_id], self.patience(spec))
+        await self.submit(execution_id, spec, entry.attempt + 1)
         return True
 
     async def _is_over(self, execution_id: str) -> bool:

@@ -18,8 +18,15 @@ def describe(error: BaseException, node: str | None = None) -> events.Error:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a task group's wrapping says nothing to a reader
     name = error.code if isinstance(error, TailraceError) else type(error).__name__
-    message = wellformed(str(error)) or name
+    message = _message(error) or name
     if len(message) > MESSAGE_MAX_CHARS:
         message = f"{message[:MESSAGE_MAX_CHARS]} … [cut]"
     fields: dict[str, Any] = {"type": name, "message": message}
     return events.Error(**fields, node=node) if node else events.Error(**fields)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return wellformed(str(error))
+    except Exception:  # noqa: BLE001 - an exception's own code fails, too
+        return ""

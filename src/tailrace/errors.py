@@ -9,7 +9,8 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   ├── InvalidRequest · InvalidInput · InvalidPosition · InvalidEvent · InvalidFlow
     │   ├── InvalidSetting · PayloadTooLarge · UrlTooLong · HeadersTooLarge
     │   ├── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
-    │   │   · PayloadNotFound · WorkloadNotFound · WorkspaceNotFound
+    │   │   · PayloadNotFound · PositionTrimmed · WorkloadNotFound · WorkspaceNotFound
+    │   ├── RouteNotFound · MethodNotAllowed
     │   └── SignatureInvalid · SignatureStale · InvalidExport · AuthRequired · ToolMissing
     ├── AccessError                 who asks, or whether they may
     │   ├── Unauthenticated · TokenInvalid · TokenExpired · TokenRevoked · TicketInvalid
@@ -162,6 +163,14 @@ class PayloadNotFound(UsageError):
     status = 404
 
 
+class PositionTrimmed(UsageError):
+    """What the execution was at that position is no longer kept."""
+
+    code = "position_trimmed"
+    status = 404
+    default_hint = "Ask for a later position, or for none: that is the newest."
+
+
 class WorkloadNotFound(UsageError):
     """The server runs no workload of that name."""
 
@@ -200,6 +209,22 @@ class WorkspaceNotFound(UsageError):
     code = "workspace_not_found"
     status = 404
     default_hint = "`GET /api/v1/session` lists the workspaces that a credential is good for."
+
+
+class RouteNotFound(UsageError):
+    """The server has no such path."""
+
+    code = "route_not_found"
+    status = 404
+    default_hint = "GET /openapi.json lists every route; is the URL's prefix right?"
+
+
+class MethodNotAllowed(UsageError):
+    """The path takes another method."""
+
+    code = "method_not_allowed"
+    status = 405
+    default_hint = "GET /openapi.json lists every route."
 
 
 class ToolMissing(UsageError):
@@ -410,6 +435,7 @@ class StoreClosed(StoreError):
 
     code = "store_closed"
     status = 503
+    default_hint = "A Tailrace is open within `async with`: use it there."
 
 
 class StoreCorrupt(StoreError):

@@ -7,7 +7,7 @@ ran that is dead ends as lost, or is handed to another attempt, by whoever sweep
 import base64
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -41,7 +41,8 @@ _logger = logging.getLogger("tailrace")
 class Here:
     """An execution that this process runs: when it has ended, and what kept its end from the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
         self.ended = anyio.Event()
         self.error: TailraceError | None = None
 
@@ -97,11 +98,11 @@ class Executions:
                 await self._require_same(execution_id, first)
                 return execution_id
             raise
-        self.here[execution_id] = here = Here()
         recorder = Recorder(self._log, self._clock, execution_id, self._intake)
+        self.here[execution_id] = here = Here(recorder)
 
         async def run() -> None:
-            await self.run(recorder, here, work, queued.deadline_ms, leave)
+            await self.run(here, work, queued.deadline_ms, leave)
 
         self._spawn(run)
         return execution_id
@@ -151,7 +152,6 @@ class Executions:
 
     async def run(
         self,
-        recorder: Recorder,
         here: Here,
         work: Work,
         deadline_ms: int | None,
@@ -160,6 +160,7 @@ class Executions:
         hand_over: bool = False,
     ) -> None:
         """Run an execution to its end, whatever that is; its place is given back."""
+        recorder = here.recorder
         try:
             await supervise(recorder, work, deadline_ms, hand_over=hand_over)
         except TailraceError as error:
@@ -172,7 +173,9 @@ class Executions:
             )
             here.error = error
         finally:
-            self.here.pop(recorder.execution_id, None)
+            # A later attempt may run in this very process: it stays.
+            if self.here.get(recorder.execution_id) is here:
+                del self.here[recorder.execution_id]
             leave()
             here.ended.set()
 
@@ -186,7 +189,7 @@ class Executions:
         execution_id = self._new_id(queued.workspace, key)
         opening = self._opening(execution_id, queued, self._dispatch.patience(spec))
         first = self._first(execution_id, queued)
-        await self._dispatch.keep(execution_id, spec)
+        kept = await self._dispatch.keep(execution_id, spec)
         try:
             await self._log.create(opening, [first])
         except ExecutionExists:
@@ -194,6 +197,8 @@ class Executions:
                 raise
             await self._require_same(execution_id, first)
             return execution_id
+        if not kept:  # there was one of an earlier start by this key, which never came to a log
+            await self._dispatch.keep(execution_id, spec, new=False)
         await self._dispatch.submit(execution_id, spec)
         return execution_id
 
@@ -205,29 +210,40 @@ class Executions:
         Returns the log's entry after the request. Raises ExecutionNotFound.
         """
         entry = await self._log.entry(execution_id)
-        if not entry.sealed and entry.status != "cancelling":
+        if entry.sealed:
+            return entry
+        if entry.status != "cancelling":
             cancelling = events.ExecutionCancelling(by=by, reason=reason)
             made = self._intake.prepare(execution_id, draft(cancelling, self._clock.now()))
             with suppress(LogSealed):  # it ended in between: that is what was wanted
                 await self._log.append(execution_id, [made])
-            if not entry.attempt:
-                await self._dispatch.withdraw(execution_id, by=by, reason=reason)
-            entry = await self._log.entry(execution_id)
-        return entry
+        # Also what is cancelling: who asked first may have died before this.
+        await self._dispatch.withdraw(execution_id, by=by, reason=reason)
+        return await self._log.entry(execution_id)
 
     async def sweep(self) -> None:
         """End the executions whose worker is dead, or hand them on, whoever had them."""
-        now = self._clock.now()
-        for execution_id, until in await self._log.expired(rfc3339(now)):
-            if await self._unheard(execution_id) or await self._dispatch.revive(execution_id):
-                continue
-            lost = events.ExecutionLost(
-                reason="its worker stopped without a word: killed, crashed, or cut off",
-                last_seen=until,
-            )
-            with suppress(LogSealed):  # another process swept first, or it ended after all
-                await self._log.append(execution_id, [draft(lost, now)])
-            await self._dispatch.forget(execution_id)
+        await self._bury_all(await self._expired())
+
+    async def _expired(self) -> Sequence[tuple[str, str]]:
+        return await self._log.expired(rfc3339(self._clock.now()))
+
+    async def _bury_all(self, expired: Sequence[tuple[str, str]]) -> None:
+        for execution_id, until in expired:
+            with suppress(ExecutionNotFound):  # the store was emptied, or it ended and was removed
+                await self._bury(execution_id, until)
+
+    async def _bury(self, execution_id: str, until: str) -> None:
+        """End one whose lease is over, or hand it on."""
+        if await self._unheard(execution_id) or await self._dispatch.revive(execution_id):
+            return
+        lost = events.ExecutionLost(
+            reason="its worker stopped without a word: killed, crashed, or cut off",
+            last_seen=until,
+        )
+        with suppress(LogSealed):  # another process swept first, or it ended after all
+            await self._log.append(execution_id, [draft(lost, self._clock.now())])
+        await self._dispatch.forget(execution_id)
 
     async def _unheard(self, execution_id: str) -> bool:
         """Whether its engine may have spoken while nobody was here: then it has a lease to do so."""
@@ -236,17 +252,39 @@ class Executions:
         return lease_ms is not None and elapsed_ms(self._clock, self._opened) < lease_ms
 
     async def keep_leases(self) -> None:
-        """Say that this process lives, and look for those that no longer do."""
+        """Say that this process lives, in time: a sweep may take longer, and is beside this."""
         while True:
             await self._clock.sleep(self._settings.lease_s / 3)
             try:
-                if self.here:
-                    await self._log.beat(tuple(self.here), self.lease_end())
+                # What has been taken over may still have to end here; its lease is another's.
+                own = [id_ for id_, here in self.here.items() if not here.recorder.overtaken]
+                if own:
+                    await self._log.beat(own, self.lease_end())
                 await self._limits.keep()
-                await self.sweep()
             except StoreError as error:
                 # A store that is full or busy now may not be at the next beat.
                 _logger.warning("leases could not be kept: %s", error)
+
+    async def keep_sweeping(self) -> None:
+        """Look for those that no longer live, for ever.
+
+        But for none where this process was stopped, or the store away, just now: the others were
+        perhaps away, too, and have a lease's time to say that they live.
+        """
+        lease_s = self._settings.lease_s
+        seen_at, patient_until = self._clock.monotonic(), 0.0
+        while True:
+            await self._clock.sleep(lease_s / 3)
+            try:
+                expired = await self._expired()
+                now = self._clock.monotonic()
+                if now - seen_at > lease_s * 2 / 3:
+                    patient_until = now + lease_s
+                if now >= patient_until:
+                    await self._bury_all(expired)
+                seen_at = self._clock.monotonic()
+            except StoreError as error:
+                _logger.warning("dead executions could not be looked for: %s", error)
 
     def lease_end(self) -> str:
         """Until when what this process runs counts as alive without another word."""

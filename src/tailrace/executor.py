@@ -32,7 +32,7 @@ from tailrace.errors import TailraceError
 from tailrace.flow.build import Flow
 from tailrace.flow.graph import Call, Ref, case_of
 from tailrace.flow.ir import TRIGGER
-from tailrace.invoke import invoke
+from tailrace.invoke import contained, invoke
 from tailrace.recorder import Recorder
 from tailrace.takeover import NOTHING, Earlier, checked
 
@@ -149,6 +149,8 @@ class _Running:
         if self.failure:
             node, error = self.failure
             return events.ExecutionFailed(error=describe(error, node), **fields)
+        if not self.done[self.flow.capture].ready.is_set():
+            raise RuntimeError("a node cancelled the task that it ran in")
         fields["node_count"] = self.completed
         if self.items is not None:
             return events.ExecutionCompleted(output=None, item_count=self.items, **fields)
@@ -316,10 +318,11 @@ class _Running:
 
     async def _stream(self, call: Call, values: dict[str, Any]) -> int:
         outlet = _Outlet(self, call)
-        async with aclosing(call.node.fn(**values)) as generator:
-            async for value in generator:
-                if not await outlet.give(value):
-                    break
+        with contained():
+            async with aclosing(call.node.fn(**values)) as generator:
+                async for value in generator:
+                    if not await outlet.give(value):
+                        break
         outlet.end()
         return outlet.count
 

@@ -91,6 +91,8 @@ class Follow(_Events):
                 yield _control(watcher.opening.gap, self._execution_id)
             if watcher.opening.nothing_left:
                 return
+            # Where it begins by `since` or `tail` is where it goes on, if it is cut before an event.
+            self.position = self.position or f"{watcher.opening.after}@{epoch}"
             while True:
                 batch = await watcher.read()
                 if batch.gap:
@@ -132,6 +134,9 @@ class FollowMany(_Events):
         watcher = ManyWatcher(self._hub, self._workspace, begin=self._begin)
         try:
             await watcher.start(self._names, self._asked)
+            for execution_id, gap in watcher.gaps():
+                yield _control(gap, execution_id)
+            self.position = self.position or watcher.position()
             while True:
                 piece = await watcher.read()
                 for execution_id, gap in watcher.gaps():

@@ -53,7 +53,7 @@ class Hub:
         # What metrics read, counted once for each batch that many are given (tailrace.metrics).
         self.deliveries = self.delivered_events = self.delivered_bytes = 0
         self.lag: Histogram | None = None
-        self.pages: dict[tuple[str, int], Batch] = {}
+        self.pages: dict[tuple[Tail, int], Batch] = {}
         self.timed: set[Timed] = set()  # beside the watchers
         self._tails: dict[str, Tail] = {}
         self._tasks: TaskGroup
@@ -98,7 +98,11 @@ class Hub:
         if asked is None and begin is not None:
             after = await seek.position(self.log, entry, begin)
         # No await from here on: two first watchers must not make two tails.
-        tail = self._tails.get(execution_id) or self._follow(entry)
+        tail = self._tails.get(execution_id)
+        if tail is not None and tail.entry.epoch != entry.epoch:
+            tail.lost()  # a slow watcher has kept it, of a log that is gone: this is another one
+            tail = None
+        tail = tail or self._follow(entry)
         if entry == tail.entry:
             entry = tail.entry  # ten thousand idle watchers share one
         watcher = Watcher(self, tail, resolve(entry, asked, after), self.expiry(lifetime_s))
@@ -132,14 +136,15 @@ class Hub:
         if self._tails.get(tail.entry.execution_id) is tail:
             del self._tails[tail.entry.execution_id]
             tail.stop()
-            tail.forget()
-            for key in [key for key in self.pages if key[0] == tail.entry.execution_id]:
-                del self.pages[key]
+        tail.forget()
+        for key in [key for key in self.pages if key[0] is tail]:
+            del self.pages[key]
 
     def _follow(self, entry: Entry) -> Tail:
-        tail = self._tails[entry.execution_id] = Tail(self, entry)
+        tail = Tail(self, entry)
         if not entry.sealed:  # nothing more can come to a sealed log
             tail.stop = self.log.watch(entry.execution_id, entry.head, tail.push, tail.lost)
+        self._tails[entry.execution_id] = tail  # now: of one that is refused nothing may stay
         return tail
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -1,14 +1,18 @@
 """One call of a function: awaited, in a worker thread, or in a process of its own.
 
 The law of this file: whatever way it runs, a cancellation reaches it, and when this returns
-nothing of it is left running.
+nothing of it is left running. What comes out of it is an answer, an exception, or the cancellation
+that reached it: nothing that ends more than itself.
 """
 
+import asyncio
+import contextlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +27,40 @@ async def invoke(fn: Callable[..., Any], values: dict[str, Any], *, cpu: bool = 
     A thread cannot be interrupted: a cancellation waits for it, or for its next `log`, `emit` or
     `progress`, which raise in it. A process is killed.
     """
-    if inspect.iscoroutinefunction(fn):
-        return await fn(**values)
-    if cpu:
-        place = _place(fn)
-        return await anyio.to_process.run_sync(_in_process, place, values, cancellable=True)
-    return await anyio.to_thread.run_sync(partial(fn, **values))
+    with contained():
+        if inspect.iscoroutinefunction(fn):
+            return await fn(**values)
+        if cpu:
+            place = _place(fn)
+            return await anyio.to_process.run_sync(_in_process, place, values, cancellable=True)
+        return await anyio.to_thread.run_sync(partial(fn, **values))
+
+
+@contextlib.contextmanager
+def contained() -> Iterator[None]:
+    """Let somebody's code end itself, and not the process, or what runs beside it.
+
+    `sys.exit()` would end the event loop, and a cancellation of the code's own making, of a task
+    that it waits for or of its own, would look as if somebody had stopped it. Both are its errors.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
+        while task and task.cancelling() > before:
+            task.uncancel()
+        told = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise RuntimeError(f"its code ended with {told}") from error
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled a scope that this runs in: who cancels us does it so."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def _place(fn: Callable[..., Any]) -> tuple[str, str, str]:

@@ -25,7 +25,7 @@ from tailrace.hub import Hub
 from tailrace.log.base import Entry
 from tailrace.positions import Position
 from tailrace.seek import Begin
-from tailrace.signals import Signal, barred
+from tailrace.signals import Signal
 from tailrace.watcher import Note, Watcher
 
 AT_ONCE = 256
@@ -47,6 +47,8 @@ class Many:
         if not found:
             raise InvalidPosition(f"{text[:80]!r} is not a position in many logs")
         parts = [part.split(".") for part in found[2].split("_")[1:]]
+        if len(parts) > AT_ONCE:
+            raise InvalidPosition(f"{text[:80]!r} names more logs than a stream reads")
         return cls(int(found[1]), {int(n): (int(seq), epoch) for n, seq, epoch in parts})
 
 
@@ -81,7 +83,7 @@ class ManyWatcher:
         self._fixed = False  # the logs were named: no others come
         self._stop: Callable[[], None] | None = None
         self._woken = asyncio.Event()
-        self._final: Signal | None = None
+        self._final = Signal.CLOSING if hub.closing else None
         self.note: Note | None = None
         self.first: Callable[[], None] | None = None  # as a Watcher's
         self.ending, self._passed = "gone", 0
@@ -177,7 +179,10 @@ class ManyWatcher:
 
     async def _open_named(self, entries: Sequence[Entry], asked: Many | None) -> None:
         self._fixed = True
-        left = [entry for entry in entries if asked is None or entry.number in asked.logs]
+        # Those that have ended leave the position, and its number is 0; but where it has one, it is
+        # of all logs, and none above that has been read.
+        upto = (asked and asked.upto) or math.inf
+        left = [e for e in entries if asked is None or e.number in asked.logs or e.number > upto]
         await self._open_all(left, asked.logs if asked else {})
 
     async def _asked_for(self, asked: Many, entries: Sequence[Entry]) -> list[Entry]:
@@ -296,10 +301,12 @@ class ManyWatcher:
         return gaps
 
     async def _open_new(self) -> None:
-        coming, self._coming = self._coming, []
-        for entry in coming:
+        while self._coming:
+            entry = self._coming[0]
             await self._open(entry, Position(0))
+            del self._coming[0]  # until it is open, it takes the room of one that is
             self._upto = entry.number
+        self._go_on()  # if all were gone again already, no end of another brings the next ones
 
     def _drop(self, number: int) -> None:
         self._watchers.pop(number).close()
@@ -307,9 +314,9 @@ class ManyWatcher:
         self._go_on()
 
     @property
-    def barred(self) -> Signal | None:
-        """Why it may not even read what there is, if so."""
-        return barred(self._final)
+    def final(self) -> Signal | None:
+        """Why it has to end, if so; what there is to read is for later."""
+        return self._final
 
     async def wait(self) -> Signal:
         """Wait until there is something to read or to do."""

@@ -56,7 +56,8 @@ def resolve(entry: Entry, asked: Position | None, begin: int | None = None) -> O
         return Opening(entry, entry.floor - 1, resumed=False, gap=_trimmed(entry, 0))
     if asked.epoch not in (None, entry.epoch):
         # Another life of the log: nothing the watcher has is from this one. All from the start.
-        lost = StreamGap(from_=1, to=asked.seq, cause="lost") if asked.seq else None
+        gone = max(asked.seq, entry.floor - 1)
+        lost = StreamGap(from_=1, to=gone, cause="lost") if asked.seq else _trimmed(entry, 0)
         return Opening(entry, entry.floor - 1, resumed=False, gap=lost)
     if asked.seq > entry.head:
         # The end must be told again: else a client that waits for it reconnects for ever.

@@ -1,7 +1,8 @@
 """Writing one execution's log: what is said of it, in the order in which it is said.
 
 The law of this file: what no log takes fails where it is said; all else is appended in the order
-in which it was given, whether anybody waits for it or not.
+in which it was given, whether anybody waits for it or not. Who waits while the store fails is told,
+and what was given is kept: it comes with what is said next.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import anyio.lowlevel
 from tailrace import events
 from tailrace.clock import Clock, elapsed_ms, rfc3339
 from tailrace.endings import Ending
-from tailrace.errors import Overloaded, TooManyEvents
+from tailrace.errors import Overloaded, StoreError, TooManyEvents
 from tailrace.events import Draft, Payload, check, draft
 from tailrace.intake import Intake
 from tailrace.limits import full_warning, is_full
@@ -58,11 +59,15 @@ class Recorder:
         self.log, self.clock, self.execution_id = log, clock, execution_id
         self.intake = intake or Intake()
         self.attempt = attempt  # a later one that begins fences this one off
+        self.overtaken = False  # by a later attempt, or an end, that somebody else wrote
         self.spent_ms = spent_ms  # since the first attempt began
         self.started, self.begun = clock.monotonic(), False
         self.node_count = 0  # of nodes learned live
         self._count, self._told_full = 1, False  # of events, with the queued one
         self._names: Counter[str] = Counter()
+        self._late: list[Draft] = []  # what a failed append may not have brought into the log
+        self._late_after = 0  # it can only be there after this position
+        self._last = 1  # up to here it is known what is in the log
         self._outbox: list[Draft] = []
         self._outbox_bytes = 0
         self._aside: dict[str, bytes] = {}  # goes with what is said next
@@ -84,7 +89,7 @@ class Recorder:
             self.execution_id, [self._prepared(told)], expected=expected, attempt=self.attempt
         )
         self.started, self.begun = self.clock.monotonic(), True
-        self._count = appended.last
+        self._count = self._last = appended.last
 
     async def emit(
         self, *payloads: Payload, node: str | None = None, attempt: int | None = None
@@ -92,8 +97,11 @@ class Recorder:
         """Append payloads as one batch, after what was posted.
 
         `attempt` is a node's, without one the execution's. Raises LogSealed when the execution
-        has been ended elsewhere, AttemptFenced when it was taken over, TooManyEvents, StoreError.
+        has been ended elsewhere, AttemptFenced when it was taken over, TooManyEvents, and
+        StoreError: then they come with what is said next, if that comes.
         """
+        if len(self._late) >= OUTBOX_MAX_EVENTS and not any(p.terminal for p in payloads):
+            raise self._overloaded()
         now, of = self.clock.now(), attempt or self.attempt
         drafts = [draft(payload, now, node=node, attempt=of) for payload in payloads]
         # First: what no log takes must not take with it what was posted before.
@@ -101,7 +109,47 @@ class Recorder:
         return await self._append([*self._take(), *drafts])
 
     async def _append(self, drafts: Sequence[Draft]) -> Appended:
-        return await self.log.append(self.execution_id, drafts, attempt=self.attempt)
+        late, self._late = self._late, []
+        after = self._late_after if late else self._last
+        missing: list[Draft] = []
+        try:
+            if late:
+                missing, after = await self._missing(late, after)
+                self._last = max(self._last, after)
+            batch = [*missing, *drafts]
+        except BaseException:
+            self._keep([*late, *drafts], after)
+            raise
+        if not batch:
+            return Appended(self._last, self._last, duplicate=True)
+        try:
+            appended = await self.log.append(self.execution_id, batch, attempt=self.attempt)
+        except StoreError:
+            self._keep(batch, after)
+            raise
+        self._last = max(self._last, appended.last)
+        return appended
+
+    def _keep(self, late: list[Draft], after: int) -> None:
+        self._late_after = min(after, self._late_after) if self._late else after
+        self._late = [*late, *self._late]
+
+    async def _missing(self, late: Sequence[Draft], position: int) -> tuple[list[Draft], int]:
+        """What of a failed append is not in the log: its answer may have been lost, not itself.
+
+        And how far it was looked for: what is said next, even if alike, can only come after that.
+        """
+        there = Counter[bytes | None]()
+        while records := await self.log.read(self.execution_id, position, len(late)):
+            there.update([record.tail for record in records])
+            position = records[-1].seq
+        missing = []
+        for made in late:
+            if there[made.encoded]:
+                there[made.encoded] -= 1
+            else:
+                missing.append(made)
+        return missing, position
 
     def summary(self, value: Any) -> events.OutputSummary:
         """What an output looks like; the output itself is put aside with what is said next."""
@@ -134,6 +182,8 @@ class Recorder:
         self._put(Draft(type=type_, ts=ts, data=data, node=node, attempt=attempt or self.attempt))
 
     def _put(self, made: Draft) -> None:
+        # Before it is prepared: what is refused here counts for nothing, and takes nothing with it.
+        self._require_room()
         # Here, so that what cannot be an event fails where it was said.
         made = self._prepared(made)
         foreign = threading.get_ident() != self._thread
@@ -142,11 +192,6 @@ class Recorder:
             with suppress(RuntimeError, anyio.NoEventLoopError):
                 anyio.from_thread.check_cancelled()
         with self._lock:
-            if len(self._outbox) >= OUTBOX_MAX_EVENTS or self._outbox_bytes >= OUTBOX_MAX_BYTES:
-                raise Overloaded(
-                    f"{len(self._outbox)} events of {self.execution_id} wait for the store",
-                    hint="`await flush()` now and then, where so much is said.",
-                )
             self._outbox.append(made)
             self._outbox_bytes += len(made.encoded or b"")
             self._outbox_bytes += sum(map(len, (made.aside or {}).values()))
@@ -155,6 +200,17 @@ class Recorder:
         elif not self._waking:
             self._waking = True
             self._loop.call_soon(self._loop.call_soon, self._wake)
+
+    def _require_room(self) -> None:
+        many = len(self._outbox) + len(self._late) >= OUTBOX_MAX_EVENTS
+        if many or self._outbox_bytes >= OUTBOX_MAX_BYTES:
+            raise self._overloaded()
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{len(self._outbox) + len(self._late)} events of {self.execution_id} wait for the store",
+            hint="`await flush()` now and then, where so much is said.",
+        )
 
     def _wake(self) -> None:
         """Wake `keep_posting`, unless what is emitted in the meantime has taken all along.
@@ -178,8 +234,8 @@ class Recorder:
         raise TooManyEvents(f"It has {limit} events, as many as it may")
 
     def _prepared(self, made: Draft) -> Draft:
-        self._admit(made.type)
         made = self.intake.prepare(self.execution_id, made)
+        self._admit(made.type)
         if self._aside:
             with self._lock:
                 aside, self._aside = self._aside, {}
@@ -194,7 +250,8 @@ class Recorder:
 
     async def flush(self) -> None:
         """Wait until what was posted is in the log."""
-        if drafts := self._take():
+        drafts = self._take()
+        if drafts or self._late:
             await self._append(drafts)
 
     async def room(self) -> None:

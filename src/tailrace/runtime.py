@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from tailrace import events, startable
 from tailrace.access import Access, Authorize
 from tailrace.adapters import open_log, open_queue
+from tailrace.agent import Agent
 from tailrace.ambient import LogHandler
 from tailrace.clock import Clock, SystemClock
 from tailrace.dispatch import Dispatch
@@ -102,9 +103,9 @@ class Runtime(Reader):
     def add(self, flow: Startable) -> None:
         """Make a flow, an agent or a task startable by its name.
 
-        Raises InvalidRequest for a second of that name, or on the same route.
+        Raises InvalidRequest for a second of that name, or on the same route, and for what is none.
         """
-        if self.flows.setdefault(flow.name, flow) is not flow:
+        if self.flows.setdefault(_flow(flow).name, flow) is not flow:
             raise InvalidRequest(f"Two flows are called {flow.name!r}")
         routes = [made.http for made in self.flows.values() if isinstance(made, Flow)]
         if isinstance(flow, Flow) and flow.http is not None and routes.count(flow.http) > 1:
@@ -130,6 +131,7 @@ class Runtime(Reader):
         if self.access.on:
             self._tasks.start_soon(self.access.keep_looking, self.hub.streams)
         self._tasks.start_soon(self.executions.keep_leases)
+        self._tasks.start_soon(self.executions.keep_sweeping)
         self._tasks.start_soon(self.retention.keep)
         self.is_open = True
         return self
@@ -144,7 +146,12 @@ class Runtime(Reader):
         self.is_open = False
         self.hub.close()
         self._tasks.cancel_scope.cancel()
-        await self._stack.__aexit__(kind, error, traceback)
+        try:
+            await self._stack.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            # What the block raised leaves it as it is: `except FlowNotFound` around it must work.
+            if error is None or group.exceptions != (error,):
+                raise
 
     def at_exit(self, callback: Callable[[], object]) -> None:
         """Call something when this runtime has closed: what was installed for it goes with it."""
@@ -186,7 +193,7 @@ class Runtime(Reader):
         Raises FlowNotFound, InvalidInput, InvalidRequest, IdempotencyConflict, Overloaded,
         StoreError, QueueUnavailable.
         """
-        found = self.flow(flow) if isinstance(flow, str) else flow
+        found = self.flow(flow) if isinstance(flow, str) else _flow(flow)
         arguments = found.arguments(input)
         queued = startable.queued(
             found,
@@ -269,3 +276,11 @@ class Runtime(Reader):
         Returns the log's entry after the request. Raises ExecutionNotFound.
         """
         return await self.executions.cancel(execution_id, by=by, reason=reason)
+
+
+def _flow(value: Startable) -> Startable:
+    """What was given, if it is what it should be: not every caller's code is checked for types."""
+    if not isinstance(value, Flow | Agent):
+        hint = "Make it one with @flow, @agent or @task."
+        raise InvalidRequest(f"{value!r} is no flow, agent or task", hint=hint)
+    return value

@@ -381,6 +381,9 @@ def load(values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "string_pattern_mismatch":
+            hint = Settings.model_fields[name].description
+            raise InvalidSetting(f"{name}: not {first['input']!r}", hint=hint) from error
         raise InvalidSetting(f"{name}: {first['msg']}") from error
 
 

@@ -37,11 +37,6 @@ _REASONS = {
 }
 
 
-def barred(final: Signal | None) -> Signal | None:
-    """Why a stream has to end at once, though there is more to read: nobody may read it."""
-    return final if final in (Signal.LAPSED, Signal.REVOKED) else None
-
-
 class Held(Protocol):
     """A stream, and who it was opened for, where somebody asks."""
 

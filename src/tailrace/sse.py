@@ -21,6 +21,7 @@ from tailrace.errors import ProtocolError
 
 MEDIA_TYPE = "text/event-stream"
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_RETRY = re.compile("[0-9]{1,9}")  # eleven days; of thousands of digits `int` makes an error
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 
@@ -124,7 +125,8 @@ class Decoder:
         for match in _LINE_END.finditer(text):
             line = text[start : match.start()]
             if self._partial:
-                line = "".join((*self._partial, line))
+                begun = "".join(self._partial)
+                line, self._size = begun + line, self._size - len(begun)  # its value counts again
                 self._partial.clear()
             start = match.end()
             yield line
@@ -149,7 +151,7 @@ class Decoder:
         elif name == "id":
             if "\0" not in value:
                 self._id_buffer = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and _RETRY.fullmatch(value):
             self.retry_ms = int(value)
 
     def _dispatch(self) -> Message | None:

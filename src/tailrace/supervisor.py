@@ -17,6 +17,7 @@ from tailrace import events
 from tailrace.endings import Ending, describe
 from tailrace.errors import AttemptFenced, ExecutionNotFound, LogSealed, TailraceError, UsageError
 from tailrace.events import Record
+from tailrace.invoke import contained
 from tailrace.recorder import Recorder, Work
 
 Terminal = Ending | events.ExecutionCancelled | events.ExecutionTimedOut
@@ -25,8 +26,8 @@ Terminal = Ending | events.ExecutionCancelled | events.ExecutionTimedOut
 class _Stop:
     """Why the work is being stopped, if it is: the first reason stands."""
 
-    def __init__(self, scope: anyio.CancelScope, attempt: int) -> None:
-        self.scope, self.attempt = scope, attempt
+    def __init__(self, scope: anyio.CancelScope, recorder: Recorder) -> None:
+        self.scope, self.recorder = scope, recorder
         self.cause: Callable[[int], Terminal] | None = None
         self.unwatch: Callable[[], None] = lambda: None
 
@@ -38,7 +39,7 @@ class _Stop:
     def listen(self, records: Sequence[Record]) -> None:
         """Stop the work when its log says that somebody asked for it."""
         if not records:
-            self.scope.cancel()  # ended by another process, and even removed: as below
+            self.overtaken()  # ended by another process, and even removed: as below
         for record in records:
             if record.type == "execution.cancelling":
                 data = record.event().data
@@ -50,9 +51,16 @@ class _Stop:
                 )
             elif record.type in events.TERMINAL:
                 # Sealed by another process, which took this one for dead: its word stands.
-                self.scope.cancel()
-            elif record.type == "execution.started" and record.event().attempt > self.attempt:
-                self.scope.cancel()  # likewise: a later attempt has taken over
+                self.overtaken()
+            elif record.type == "execution.started" and self.is_later(record):
+                self.overtaken()  # likewise: a later attempt has taken over
+
+    def is_later(self, started: Record) -> bool:
+        return started.event().attempt > self.recorder.attempt
+
+    def overtaken(self) -> None:
+        self.recorder.overtaken = True
+        self.scope.cancel()
 
     def watch(self, recorder: Recorder, tasks: TaskGroup, after: int) -> None:
         """Listen to the log, again when what was not heard yet is gone from it."""
@@ -100,10 +108,15 @@ async def supervise(
     """
     ending: Terminal | None = None
     scope = anyio.CancelScope()
-    stop = _Stop(scope, recorder.attempt)
+    stop = _Stop(scope, recorder)
     try:
         with scope:
             ending = await _watched(recorder, work, deadline_ms, stop)
+    except BaseException as error:
+        # A store that refuses a watch, a library that panics: that must not take down the others.
+        if _leaves(error):
+            raise
+        ending = _failed(recorder, error)
     finally:
         cause = stop.cause or (None if hand_over else _shutdown)
         if ending is None and cause is not None:
@@ -136,11 +149,22 @@ async def _attempt(recorder: Recorder, work: Work) -> Ending:
     try:
         if not recorder.begun:
             await recorder.begin()
-        return await work(recorder)
+        with contained():
+            return await work(recorder)
     except Exception as error:  # noqa: BLE001 - whatever fails, it is the execution's end
-        return events.ExecutionFailed(
-            error=describe(error), total_duration_ms=recorder.elapsed_ms()
-        )
+        return _failed(recorder, error)
+
+
+def _leaves(error: BaseException) -> bool:
+    """Whether it ends more than an execution: a cancellation, or the process."""
+    through = (anyio.get_cancelled_exc_class(), KeyboardInterrupt, SystemExit, GeneratorExit)
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(through) is not None
+    return isinstance(error, through)
+
+
+def _failed(recorder: Recorder, error: BaseException) -> events.ExecutionFailed:
+    return events.ExecutionFailed(error=describe(error), total_duration_ms=recorder.elapsed_ms())
 
 
 async def _end(recorder: Recorder, ending: Terminal | None) -> None:
@@ -152,7 +176,4 @@ async def _end(recorder: Recorder, ending: Terminal | None) -> None:
             pass  # ended or taken over by another process, or removed: there is no second end
         except UsageError as error:
             # The end itself is what the log refuses (an output that is no JSON, or too large).
-            failed = events.ExecutionFailed(
-                error=describe(error), total_duration_ms=recorder.elapsed_ms()
-            )
-            await recorder.emit(failed)
+            await recorder.emit(_failed(recorder, error))

@@ -24,7 +24,7 @@ from tailrace.metrics import Histogram
 from tailrace.signals import Signal, Timed
 
 HOT_BYTES = 67_108_864  # of events, for all tails of a hub
-PAGES = 64  # of the store, kept for all who catch up: they are seldom alone
+PAGES = 64  # of the store, kept for all who catch up: they are seldom alone; likewise of a tail
 
 
 class Reader(Timed, Protocol):
@@ -43,7 +43,7 @@ class Home(Protocol):
     ring: int
     heartbeat_s: float
     hot_bytes: int
-    pages: dict[tuple[str, int], Batch]
+    pages: dict[tuple["Tail", int], Batch]
     lag: Histogram | None
 
     def gave(self, watchers: int, events: int, size: int) -> None:
@@ -68,6 +68,7 @@ class Tail:
         self.pushed_at = 0.0
         self.stop: Callable[[], None] = lambda: None
         self.watchers: set[Reader] = set()
+        self.removed = False
         self._hub = hub
         self._records: list[Record] = []
         self._bytes = 0
@@ -102,8 +103,9 @@ class Tail:
             self._hub.lag.observe(stopwatch() - self._hub.log.fed_at)
 
     def _removed(self) -> None:
-        """The log is gone: who reads on finds that out, and is told."""
-        self.forget()
+        """The log is gone: who reads on is told, also if there is another of its name by then."""
+        self._hub.drop(self)
+        self.removed = True
         self.head += 1  # there is something to know for everybody
         for watcher in tuple(self.watchers):
             watcher.wake(Signal.DATA)
@@ -153,36 +155,51 @@ class Tail:
         batch = self._batches.get(position)
         if batch is None:
             if not self._records or position + 1 < self._records[0].seq:
-                return self._hub.pages.get((self.entry.execution_id, position))
+                return self._hub.pages.get((self, position))
             start = position + 1 - self._records[0].seq
             records = self._records[start : start + self._hub.page]
             if self._bytes > PAGE_MAX_BYTES:
                 records = clip(records)
+            if len(self._batches) >= PAGES:
+                del self._batches[next(iter(self._batches))]
             batch = self._batches[position] = Batch(records)
         return batch
 
     async def stored(self, position: int) -> Batch:
         """What follows a position, from the store. Raises StoreError."""
-        execution_id, pages = self.entry.execution_id, self._hub.pages
+        pages = self._hub.pages
         async with self._reading:  # who comes second for a page takes the first one's
-            batch = pages.get((execution_id, position))
+            batch = pages.get((self, position))
             if batch is None:
-                try:
-                    records = await self._hub.log.read(execution_id, position, self._hub.page)
-                except ExecutionNotFound:
+                records = await self._read(position)
+                if records is None:
                     return self._gone(position)
                 gap = None
                 if records and records[0].seq > position + 1:
                     # Retention overtook a slow watcher: it is told, like one that comes late.
                     gap = StreamGap(from_=position + 1, to=records[0].seq - 1, cause="retention")
-                # It stays true: a log only grows, and who needs more than it holds reads on.
-                batch = pages[execution_id, position] = Batch(records, gap)
-                if len(pages) > PAGES:
-                    del pages[next(iter(pages))]
+                batch = Batch(records, gap)
+                if not records and position < self.head:
+                    self.lost()  # another log of its name, or one that went back: it ends here
+                elif records and self.watchers:
+                    # It stays true: a log only grows, and who needs more than it holds reads on.
+                    pages[self, position] = batch
+                    if len(pages) > PAGES:
+                        del pages[next(iter(pages))]
             return batch
+
+    async def _read(self, position: int) -> Sequence[Record] | None:
+        """A page of the store; None if the log is gone."""
+        if self.removed:
+            return None
+        try:
+            return await self._hub.log.read(self.entry.execution_id, position, self._hub.page)
+        except ExecutionNotFound:
+            return None
 
     def _gone(self, position: int) -> Batch:
         """What is said of a log that retention has removed: that, and that nothing follows."""
-        batch = Batch((), StreamGap(from_=position + 1, to=self.head, cause="retention"))
+        last = max(self.head - self.removed, position + 1)
+        batch = Batch((), StreamGap(from_=position + 1, to=last, cause="retention"))
         batch.last, batch.ended = self.head, True
         return batch

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
 
 from tailrace.clock import Clock, moment_of
 from tailrace.errors import PayloadNotFound
@@ -52,19 +52,24 @@ async def earlier(log: EventLog, clock: Clock, state: ExecutionState, flow: Any)
 
 
 async def _outputs(log: EventLog, state: ExecutionState, flow: Flow[Any]) -> Outputs:
-    if state.graph != flow.ir.model_dump(by_alias=True, exclude_none=True, mode="json"):
+    graph = state.graph
+    if state.graph_digest:
+        graph = from_json(await log.payload(state.id, state.graph_digest))
+    if graph != flow.ir.model_dump(by_alias=True, exclude_none=True, mode="json"):
         return {}  # another version of the code: its nodes may mean something else
     outputs: dict[str, Any] = {}
     for call in flow.calls:
         node = state.nodes.get(call.id)
         if node is None or node.status != "completed" or call.streaming:
             continue
-        # What does not come back, after all, is made again.
-        with suppress(PayloadNotFound, ValidationError):
+        with suppress(PayloadNotFound):
             text = await _text(log, state.id, node)
-            if text is not None:
-                outputs[call.id] = adapter(call).validate_json(text)
-    for call in flow.calls:
+            # What does not come back, after all, is made again: whatever its type does there.
+            with suppress(Exception):
+                if text is not None:
+                    outputs[call.id] = adapter(call).validate_json(text)
+    # Those at the end first: what a stream feeds is then known, streams that it feeds among it.
+    for call in reversed(flow.calls):
         consumers = {edge.to for edge in flow.ir.edges if edge.from_ == call.id}
         node = state.nodes.get(call.id)
         ended = node is not None and node.status == "completed"
@@ -87,10 +92,34 @@ async def _text(log: EventLog, execution_id: str, node: NodeState) -> bytes | No
 def checked(call: Call, value: Any, summary: OutputSummary) -> OutputSummary:
     """The summary, marked where reading the value back would give another one."""
     try:
-        same = bool(adapter(call).validate_json(to_json(value)) == value)
+        back = adapter(call).validate_json(to_json(value, inf_nan_mode="null"))  # as the log has it
+        same = bool(back == value) and _alike(back, value)
     except Exception:  # noqa: BLE001 - whatever its type does there, it is no value of the log's
         same = False
     return summary if same else summary.model_copy(update={"altered": True})
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether equal values are of the same types: a Counter equals a dict, an enum's member its text.
+
+    Whole numbers where the type says float are as good.
+    """
+    if _type(one) is not _type(other):
+        return False
+    if isinstance(one, dict):
+        return _alike([*one, *one.values()], [*other, *other.values()])
+    if not isinstance(one, list | tuple):
+        return True
+    return [*map(_type, one)] == [*map(_type, other)] and all(
+        _alike(a, b) for a, b in zip(one, other, strict=True) if isinstance(a, _HOLDERS)
+    )
+
+
+_HOLDERS = (dict, list, tuple)
+
+
+def _type(value: Any) -> type:
+    return float if type(value) is int else type(value)
 
 
 def adapter(call: Call) -> TypeAdapter[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tailrace.batch import EMPTY, Batch
 from tailrace.positions import Opening
-from tailrace.signals import Signal, barred
+from tailrace.signals import Signal
 from tailrace.tail import Home, Tail
 
 
@@ -108,9 +108,9 @@ class Watcher:
         return self.position < self._tail.head
 
     @property
-    def barred(self) -> Signal | None:
-        """Why it may not even read what there is, if so."""
-        return barred(self._final)
+    def final(self) -> Signal | None:
+        """Why it has to end, if so; what there is to read is for later."""
+        return self._final
 
     async def wait(self) -> Signal:
         """Wait until there is something to read or to do."""

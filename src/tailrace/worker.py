@@ -34,6 +34,7 @@ from tailrace.startable import Startable
 from tailrace.takeover import Earlier, earlier
 from tailrace.work.base import Job
 
+STOP_S = 2.0  # for what was cancelled to end; a thread cannot be interrupted
 BACK_S = 5.0  # before a job that cannot run here now is offered again
 PAUSE_S = 1.0  # before a queue that could not be reached is asked again
 _logger = logging.getLogger("tailrace")
@@ -43,7 +44,8 @@ class Worker:
     """Runs executions from the runtime's work queue, `concurrency` at once (see Settings).
 
     `run` works until `stop` is called: then it takes nothing more, gives what runs the drain time
-    to end, and hands the rest to other workers.
+    to end, and hands the rest to other workers; `leave` does that at once. What does not stop even
+    then runs on here, as nobody's: when `left` is set, only that is left.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -58,6 +60,7 @@ class Worker:
         self._slots = anyio.Semaphore(settings.concurrency)
         self._taken: dict[str, Job] = {}
         self._taking, self._working = anyio.CancelScope(), anyio.CancelScope()
+        self._leaving, self.left = anyio.Event(), anyio.Event()
 
     async def check(self) -> None:
         """Raise QueueUnavailable if its queues cannot be reached."""
@@ -68,10 +71,17 @@ class Worker:
         """Take nothing more."""
         self._taking.cancel()
 
+    def leave(self) -> None:
+        """Hand everything over at once."""
+        self._taking.cancel()
+        self._working.cancel()
+        self._leaving.set()
+
     async def run(self) -> None:
-        """Work until `stop`; cancelling it hands everything over at once."""
+        """Work until `stop` or `leave`; cancelling it is as `leave`, but waits for what runs."""
         async with anyio.create_task_group() as upkeep:
             upkeep.start_soon(self._keep_queue)
+            upkeep.start_soon(self._leave_behind)
             with self._working:
                 async with anyio.create_task_group() as attempts:
                     with self._taking:
@@ -88,7 +98,23 @@ class Worker:
         settings = self._runtime.settings
         _logger.info("draining: %d executions run, up to %g s", len(self._taken), settings.drain_s)
         await self._runtime.clock.sleep(settings.drain_s)
-        self._working.cancel()
+        self.leave()
+
+    async def _leave_behind(self) -> None:
+        """Hand over what runs on although it was cancelled."""
+        await self._leaving.wait()
+        await self._runtime.clock.sleep(STOP_S)
+        for here in tuple(self._runtime.executions.here.values()):
+            with suppress(StoreError, ExecutionNotFound):
+                await self._leave(here.recorder)
+        self.left.set()
+
+    async def _leave(self, recorder: Recorder) -> None:
+        spec = await self._runtime.dispatch.spec(recorder.execution_id)
+        if spec is not None:
+            _logger.warning("execution %s does not stop, and is left", recorder.execution_id)
+            recorder.overtaken = True  # its lease is for those who wait for it now
+            await self._settle(recorder, spec, failed=False)
 
     async def _take(self) -> Job:
         while True:
@@ -144,6 +170,8 @@ class Worker:
         try:
             entry = await self._runtime.log.entry(job.execution_id)
             spec = await self._runtime.dispatch.spec(job.execution_id)
+            if entry.sealed and spec is not None:
+                await self._runtime.dispatch.forget(job.execution_id)  # who ended it died there
             if spec is None or entry.sealed or entry.attempt >= job.attempt:
                 return  # it has ended, or another worker has begun it
             found = await self._found(spec, entry)
@@ -201,9 +229,9 @@ class Worker:
         self, recorder: Recorder, spec: Spec, work: Work, leave: Callable[[], None]
     ) -> None:
         executions = self._runtime.executions
-        here = executions.here[recorder.execution_id] = Here()
+        here = executions.here[recorder.execution_id] = Here(recorder)
         try:
-            await executions.run(recorder, here, work, spec.deadline_ms, leave, hand_over=True)
+            await executions.run(here, work, spec.deadline_ms, leave, hand_over=True)
         finally:
             with anyio.CancelScope(shield=True), suppress(StoreError, ExecutionNotFound):
                 await self._settle(recorder, spec, failed=here.error is not None)
@@ -215,7 +243,7 @@ class Worker:
         if entry.sealed:
             await dispatch.forget(execution_id)
         elif entry.attempt == recorder.attempt and not failed:
-            await dispatch.hand_over(execution_id, spec, recorder.attempt + 1)
+            await dispatch.leave(execution_id, spec, recorder.attempt)
 
 
 def _work(found: Startable, spec: Spec, before: Earlier) -> Work:

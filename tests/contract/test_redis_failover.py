@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import SocketStream
 from anyio.to_thread import run_sync as in_thread
 
 from tailrace.errors import InvalidSetting, QueueUnavailable, StoreUnavailable
@@ -18,7 +19,7 @@ from tailrace.testing.contract.tools import Learning, begin, ended, line, lines,
 from tailrace.work.base import Job
 from tailrace.work.saq import SaqQueue
 from tests.contract.conftest import Losing, Redis
-from tests.proxies import first_of
+from tests.proxies import first_of, joined, listening
 from tests.servers import PASSWORD, Moving, RedisServer, Sentinel
 
 
@@ -167,3 +168,30 @@ def test_a_url_for_sentinel_must_make_sense() -> None:
     for url in ("redis+sentinel://h:1", "redis+sentinel://h:x/primary", "redis+sentinel://h/p/x"):
         with pytest.raises(InvalidSetting):
             RedisLog(url)
+
+
+@pytest.mark.timeout(
+    60
+)  # replicas connect when Redis' own clock strikes, and this machine is shared
+async def test_the_queue_goes_where_its_address_leads_when_its_server_became_a_replica(
+    pair: tuple[RedisServer, RedisServer],
+) -> None:
+    """Which goes on answering, and cuts nobody off: an address that is moved by DNS, say."""
+    primary, replica = pair
+    leads_to = primary
+
+    async def lead(asking: SocketStream) -> None:
+        async with await anyio.connect_tcp("127.0.0.1", leads_to.port) as there:
+            await joined(asking, there)
+
+    async with listening(lead) as port:
+        url = primary.url().replace(f":{primary.port}", f":{port}")
+        async with SaqQueue(url, patience_s=15) as queue:
+            await queue.waiting("default")
+            await in_thread(replica.cli, "replicaof", "no", "one")
+            await in_thread(primary.follow, replica)
+            leads_to = replica
+            with pytest.raises(QueueUnavailable, match="replica"):
+                await queue.submit(Job(execution_id="X1"))
+            await queue.submit(Job(execution_id="X1"))
+            assert (await queue.take(["default"])).execution_id == "X1"

@@ -1,5 +1,7 @@
 """What only a file can do wrong, and how SQLite is asked."""
 
+import asyncio
+import gc
 import os
 import sqlite3
 import tempfile
@@ -9,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
 from tailrace.errors import (
     AttemptFenced,
+    ExecutionNotFound,
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -22,7 +26,7 @@ from tailrace.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
-from tailrace.log import sqlite_file
+from tailrace.log import sqlite, sqlite_file, sqlite_watch, sqlite_writer
 from tailrace.log.sqlite import SqliteLog
 from tailrace.testing.contract.tools import Learning, Listening, begin, ended, line, lines, started
 
@@ -82,9 +86,11 @@ async def test_a_file_that_is_no_database_is_said_to_be_corrupt(tmp_path: Path) 
 async def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     await in_thread(execute, path, "CREATE TABLE precious (x)")
+    before = await in_thread(path.read_bytes)
     assert isinstance(await open_fails(path), StoreCorrupt)
-    names = await in_thread(execute, path, "SELECT name FROM sqlite_master")
-    assert names == [("precious",)]
+    assert await in_thread(path.read_bytes) == before  # its journal mode, too
+    await in_thread(execute, path, "PRAGMA user_version = 99")
+    assert isinstance(await open_fails(path), StoreCorrupt)
 
 
 async def test_damage_inside_the_file_is_said(tmp_path: Path) -> None:
@@ -302,11 +308,11 @@ async def test_an_unexpected_failure_reaches_the_caller_and_the_store_goes_on(
 
 async def held(log: SqliteLog) -> threading.Event:
     """Hold the writer in a group of its own: what comes until the event is set is one group."""
-    gate, entered = threading.Event(), anyio.Event()
+    gate, entered, loop = threading.Event(), anyio.Event(), asyncio.get_running_loop()
 
     def hold(_: sqlite3.Connection) -> None:
-        log._writer.call_on_loop(entered.set)
-        gate.wait(10)
+        loop.call_soon_threadsafe(entered.set)  # at once: what a job calls comes when it is done
+        assert gate.wait(10)
 
     log._writer.submit(hold)
     await entered.wait()
@@ -337,6 +343,8 @@ async def test_a_watch_whose_first_look_failed_looks_again(log: SqliteLog) -> No
     def broken(_: sqlite3.Connection) -> None:
         raise RuntimeError("a bug")
 
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     async with anyio.create_task_group() as tasks:
         watch = Listening(log, "X1", 1)
         failing = log._writer.submit(broken)
@@ -345,6 +353,9 @@ async def test_a_watch_whose_first_look_failed_looks_again(log: SqliteLog) -> No
             await failing.done()
         tasks.start_soon(log.append, "X1", [line("after")])
     assert lines(await watch.until(3)) == ["before", "after"]
+    del failing
+    gc.collect()
+    assert told == []  # that nobody waits for the look that failed is no alarm
 
 
 async def test_a_file_of_version_1_is_made_one_of_now(tmp_path: Path) -> None:
@@ -431,7 +442,108 @@ async def test_the_number_of_a_removed_log_stays_taken_at_the_price_of_one_row(
             await log.append(f"X{number}", [ended()])
             await log.remove(f"X{number}")
             assert await log.newest() == number
+            with pytest.raises(ExecutionNotFound):
+                await log.append(f"removed {number}", [line()])
+            with pytest.raises(ExecutionNotFound):
+                await log.entry(f"removed {number}")
     rows = await in_thread(execute, path, "SELECT log, workspace FROM execution")
     assert rows == [(5, "")]
     for table in ("event", "payload", "producer"):
         assert await in_thread(execute, path, f"SELECT * FROM {table}") == []
+
+
+async def test_a_workspace_without_a_name_is_nobody_elses(log: SqliteLog) -> None:
+    await begin(log, "X1", workspace="")
+    await begin(log, "X2")
+    await log.append("X2", [ended()])
+    await log.remove("X2")
+    await begin(log, "X3")
+    await log.append("X3", [ended()])
+    await log.remove("X3")
+    assert [entry.execution_id for entry in await log.unfinished("")] == ["X1"]
+
+
+async def ended_threads() -> bool:
+    """Whether all threads of stores come to their end."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("tailrace-")]
+    for thread in threads:
+        await in_thread(thread.join, 5)
+    return not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("name", ["tailrace-writer", "tailrace-reader"])
+async def test_a_cancelled_open_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    gate, reached = threading.Event(), threading.Event()
+
+    def slow(path: Path, durability: str) -> sqlite3.Connection:
+        if threading.current_thread().name == name:
+            reached.set()
+            gate.wait(10)
+        return sqlite_file.connect(path, durability)
+
+    monkeypatch.setattr(sqlite, "connect", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(SqliteLog(tmp_path / "log.db").open)
+        await in_thread(reached.wait, 10)
+        tasks.cancel_scope.cancel()
+    gate.set()
+    assert await ended_threads()
+    await anyio.lowlevel.checkpoint()
+    assert told == []
+
+
+async def test_a_cancelled_close_closes(tmp_path: Path) -> None:
+    with anyio.CancelScope() as scope:
+        async with SqliteLog(tmp_path / "log.db"):
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert await ended_threads()
+
+
+async def test_what_the_writer_remembers_has_a_bound(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: a server that only made and ran its own logs remembered all of them."""
+    monkeypatch.setattr(sqlite_writer, "KNOWN_LOGS", 5)
+    for number in range(20):
+        await begin(log, f"X{number}")
+        await log.append(f"X{number}", [line()])
+        assert len(log._writer._known) <= 5
+    assert [(await log.append(f"X{n}", [line()])).first for n in range(20)] == [3] * 20
+    for number in range(20):
+        await log.trim(f"X{number}", 2)
+        assert len(log._writer._known) <= 5
+
+
+async def test_a_busy_loop_does_not_find_a_heap_of_pages(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: while a loop was busy, its writer read one page anew and anew for it."""
+    async with SqliteLog(log.path) as other:
+        await begin(other)
+        for _ in range(3):
+            await other.append("X1", [line(n) for n in range(sqlite_watch.CATCH_UP_EVENTS)])
+    tick, catch_up = log._writer._tick, log._watches.catch_up
+    turns = reads = 0
+
+    def turn() -> float | None:
+        nonlocal turns
+        turns += 1
+        return tick()
+
+    def read(connection: sqlite3.Connection, positions: dict[str, int]) -> list[Any]:
+        nonlocal reads
+        reads += 1
+        return catch_up(connection, positions)
+
+    monkeypatch.setattr(log._writer, "_tick", turn)
+    monkeypatch.setattr(log._watches, "catch_up", read)
+    watch = Listening(log, "X1", 0)
+    while turns < 50:
+        pass  # the loop is busy
+    assert reads <= 3
+    assert len(await watch.until(3001)) == 3001

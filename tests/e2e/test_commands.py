@@ -6,10 +6,11 @@ import pty
 import signal
 import subprocess
 
+import httpx
 import pytest
 
 from tailrace.cli.main import cli
-from tests.e2e.conftest import COMMAND, Shell, ending, events
+from tests.e2e.conftest import COMMAND, Shell, ending, events, heard
 
 FLOWS = """
 import anyio
@@ -70,6 +71,11 @@ def test_json_is_one_event_a_line_and_nothing_else(shell: Shell) -> None:
     assert found[-1]["type"] == "execution.completed"
 
 
+def test_what_an_agent_says_is_shown(shell: Shell) -> None:
+    done = shell.run("run", "answer", "--input", '{"question": "And Japan?"}')
+    assert "There are 1 of them.\n- Asia/Tokyo\n" in done.stdout
+
+
 def test_a_failing_node_exits_1_and_is_named(shell: Shell) -> None:
     done = shell.run("run", "etl", "--input", '{"fail": true}')
     assert done.returncode == 1
@@ -108,6 +114,9 @@ def test_a_module_can_be_a_target(shell: Shell, flows: str) -> None:
         (["run", "flows.py:nope"], "target_not_found"),
         (["run", "cycle.py"], "invalid_flow"),
         (["run", "broken.py"], "target_not_found"),
+        (["run", "leaves.py"], "target_not_found"),
+        (["run", "."], "target_not_found"),
+        (["run", ""], "target_not_found"),
         (["run", "flows.py:doubled", "--input", "{"], "invalid_input"),
         (["run", "flows.py:doubled", "--input", "[1]"], "invalid_input"),
         (["run", "flows.py:doubled", "--input", '{"m": 1}'], "invalid_input"),
@@ -120,6 +129,8 @@ def test_a_module_can_be_a_target(shell: Shell, flows: str) -> None:
         (["ls", "--store", "postgres://x"], "invalid_setting"),
         (["serve", "--port", "99999"], "invalid_setting"),
         (["serve", "--heartbeat-s", "soon"], "invalid_setting"),
+        (["serve", "--retention-age-s", "long"], "invalid_setting"),
+        (["serve", "--jwt-keys", "nope.pem", "--jwt-audience", "a"], "invalid_setting"),
         (["graph", "nope.json"], "target_not_found"),
     ],
 )
@@ -128,6 +139,7 @@ def test_bad_input_is_one_line_with_a_code_and_exit_2(
 ) -> None:
     (shell.folder / "cycle.py").write_text(CYCLE)
     (shell.folder / "broken.py").write_text("import nothing_of_that_name")
+    (shell.folder / "leaves.py").write_text("raise SystemExit(3)")
     done = shell.run(*arguments)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
@@ -138,21 +150,34 @@ def test_bad_input_is_one_line_with_a_code_and_exit_2(
 
 def test_a_store_that_is_no_store_is_one_line_and_exit_1(shell: Shell) -> None:
     (shell.folder / "log.db").write_text("not a database " * 1000)
-    done = shell.run("ls")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error[store_corrupt]: ")
-    assert len(done.stderr.strip().splitlines()) == 1
+    for command in (["ls"], ["serve", "--port", "0"], ["serve", "--port", "0", "--workers", "2"]):
+        done = shell.run(*command)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error[store_corrupt]: ")
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_usage_error_exits_2(shell: Shell) -> None:
-    assert shell.run("run").returncode == 2
-    assert shell.run("frobnicate").returncode == 2
-    assert shell.run("tail", "--nope").returncode == 2
+    for mistake, hint in (
+        (["run"], "Missing argument 'TARGET' — `tailrace run --help` shows how."),
+        (["frobnicate"], "No such command 'frobnicate' — `tailrace --help` shows how."),
+        (["tail", "--nope"], " — `tailrace tail --help` shows how."),
+        (["ls", "--limit"], "Option '--limit' requires an argument — `tailrace --help` shows how."),
+        (["token", "create", "--role", "boss"], " — `tailrace token create --help` shows how."),
+    ):
+        done = shell.run(*mistake)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error[usage]: ")
+        assert line.endswith(hint)
+    assert "Usage: tailrace" in shell.run().stdout + shell.run().stderr
 
 
-@pytest.mark.parametrize("command", sorted(cli.commands))
+@pytest.mark.parametrize(
+    "command", [*sorted(cli.commands), "token create", "token list", "token revoke"]
+)
 def test_help_has_examples(shell: Shell, command: str) -> None:
-    done = shell.run(command, "--help")
+    done = shell.run(*command.split(), "--help")
     assert done.returncode == 0
     assert f"tailrace {command}" in done.stdout.partition("Examples")[2]
 
@@ -260,15 +285,31 @@ def test_tail_resumes_and_stops_where_it_is_told(shell: Shell, flows: str) -> No
     assert len(shell.run("tail", "--no-follow").stdout.splitlines()) == 5
 
 
+@pytest.mark.timeout(60)  # three processes, on cores that three parts of the tests share
+@pytest.mark.parametrize("form", [[], ["--json"], ["--raw"]])
+def test_a_tail_whose_reader_leaves_says_nothing_of_it(shell: Shell, form: list[str]) -> None:
+    shell.run("exec", "seq", "10000")  # more than a pipe holds
+    with shell.start("tail", *form) as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        tail.stdout.readline()
+        tail.stdout.close()
+        assert tail.stderr.read() == ""
+    assert tail.returncode == 1
+
+
 @pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_lists_and_shows(shell: Shell, flows: str) -> None:
     assert "tailrace run etl" in shell.run("ls").stderr
     shell.run("run", f"{flows}:doubled")
+    assert "tailrace run etl" not in shell.run("ls", "--status", "running").stderr
     (row,) = events(shell.run("ls", "--json").stdout)
     assert (row["flow"], row["status"], row["head"]) == ("doubled", "completed", 5)
     assert row["execution_id"] in shell.run("ls").stdout
     shown = json.loads(shell.run("show", row["execution_id"], "--json").stdout)
     assert (shown["output"], shown["nodes"][0]["status"]) == (2, "completed")
+    then = json.loads(shell.run("show", row["execution_id"], "--at", "3", "--json").stdout)
+    assert (then["status"], then["nodes"][0]["status"]) == ("running", "running")
 
 
 @pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
@@ -318,3 +359,58 @@ def test_what_the_environment_calls_secret_is_not_kept(shell: Shell) -> None:
     missing = shell.run(*command)
     assert missing.returncode == 2
     assert "DB_PASSWORD is not set" in missing.stderr
+
+
+# --- a server elsewhere -----------------------------------------------------------------------
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.timeout(60)  # six processes, on cores that three parts of the tests share
+def test_a_server_that_is_not_there_is_said_at_once(shell: Shell) -> None:
+    for command in (["ls"], ["tail"], ["tail", "X1"], ["tail", "--all"], ["show", "X1"]):
+        done = shell.run(*command, "--url", NOWHERE)
+        assert done.returncode == 1
+        (line,) = done.stderr.strip().splitlines()
+        assert line.startswith(f"error[connection_lost]: {NOWHERE} does not answer: All conn")
+    assert shell.run("ls", "--url", "nonsense").stderr.startswith("error[invalid_request]: 'nons")
+
+
+@pytest.mark.timeout(60)  # as above
+def test_every_command_finds_what_is_in_another_workspace(shell: Shell, flows: str) -> None:
+    _, url = shell.serve(flows)
+    answer = httpx.post(f"{url}/api/v1/workspaces/acme/executions", json={"flow": "endless"})
+    execution_id = answer.json()["execution_id"]
+    there = ("--url", url, "--workspace", "acme")
+    assert shell.run("show", execution_id, "--url", url).returncode == 2
+    assert "forever" in shell.run("show", execution_id, *there).stdout
+    # It may have ended before the command looks again.
+    said = shell.run("cancel", execution_id, *there).stdout
+    assert "cancelling" in said or "cancelled" in said
+    assert shell.run("tail", *there).returncode == 130
+    assert shell.run("tail", "--workspace", "acme").returncode == 130
+
+
+@pytest.mark.timeout(60)  # as above
+def test_a_tail_says_that_its_server_is_gone(shell: Shell, flows: str) -> None:
+    server, url = shell.serve(flows)
+    execution_id = httpx.post(
+        f"{url}/api/v1/workspaces/default/executions", json={"flow": "endless"}
+    ).json()["execution_id"]
+    tail = shell.start("tail", execution_id, "--url", url)
+    heard(tail.stdout, "node.started")
+    server.kill()
+    assert execution_id in heard(tail.stderr, "trying again in ")
+
+
+def test_the_shell_completes_from_the_store_that_is_meant(shell: Shell) -> None:
+    completing = {"_TAILRACE_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    shell.run("exec", "true")
+    (row,) = events(shell.run("ls", "--json").stdout)
+    began = row["execution_id"][:9].lower()
+    done = shell.run(env=completing | {"COMP_WORDS": f"tailrace show {began}"})
+    assert done.stdout == f"plain,{row['execution_id']}\n"
+    elsewhere = {"COMP_WORDS": f"tailrace show --store memory: {began}", "COMP_CWORD": "4"}
+    assert shell.run(env=completing | elsewhere).stdout.strip() == ""
+    broken = completing | {"COMP_WORDS": "tailrace show 0", "TAILRACE_STORE": "nonsense"}
+    assert shell.run(env=broken).stderr == ""

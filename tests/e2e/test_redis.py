@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Shell, stream_url, until
+from tests.e2e.conftest import Shell, ending, heard, start_flow, stream_url, until
 from tests.servers import PASSWORD, RedisServer, free_port
 
 
@@ -128,3 +128,41 @@ def test_a_worker_says_how_it_is_on_a_port_of_its_own(on_redis: Shell) -> None:
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert worker.stderr.read() == "tailrace worker: draining; once more to leave at once\n"
+
+
+BLOCKS = """
+import time
+from pathlib import Path
+from tailrace import flow, log, node
+
+@node
+def blocks(until: str) -> str:
+    log("blocks")
+    while not Path(until).exists():
+        time.sleep(0.02)
+    return "done"
+
+@flow
+def block(until: str) -> object:
+    return blocks(until)
+"""
+
+
+@pytest.mark.timeout(40)  # a worker gives what it cancelled two seconds
+def test_a_worker_ends_although_a_thread_does_not(on_redis: Shell) -> None:
+    """What ran in it is another's, and nobody has died."""
+    (on_redis.folder / "blocks.py").write_text(BLOCKS)
+    gate = on_redis.folder / "gate"
+    leaving = on_redis.start("worker", "blocks.py", "--drain-s", "0.1")
+    _, server = on_redis.serve("blocks.py", "--queue", "store")
+    execution_id = start_flow(server, "block", until=str(gate))
+    watcher = on_redis.watch(stream_url(server, execution_id))
+    heard(watcher.stdout, "event: log.line\n")
+    with ending(leaving.pid):
+        leaving.send_signal(signal.SIGTERM)
+    assert leaving.wait() == 0
+    on_redis.start("worker", "blocks.py")
+    heard(watcher.stdout, "event: log.line\n")
+    gate.write_text("")
+    rest = heard(watcher.stdout, "event: execution.completed\n")
+    assert "event: warning" not in rest

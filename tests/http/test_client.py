@@ -1,5 +1,6 @@
 """Both clients against a real server, and against one that cuts, lies and dies."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from anyio.abc import SocketStream
 
 from tailrace import Client, Event, SyncClient, Tailrace, errors, flow, node, task
 from tailrace.clock import SystemClock
+from tailrace.signals import Signal
 from tailrace.testing.contract.tools import begin, ended, line
 from tailrace.watcher import Watcher
 from tests.http.conftest import Serve, Served
@@ -87,6 +89,24 @@ async def test_it_resumes_where_it_was_told(client: Client) -> None:
     rest = [event.id async for event in client.follow(execution_id, follow.position)]
     assert rest == [4, 5]
     assert [event.id async for event in client.follow(execution_id, 5)] == []
+
+
+async def test_a_follow_that_is_left_by_break_leaves_nothing_behind(served: Served) -> None:
+    """In a script, whose loop ends right after: asyncio complains of what is still open then."""
+    complaints: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        async with Client(served.url) as client:
+            follow = client.follow(await client.start("endless"))
+            async for _ in follow:
+                break  # and it is held until the end
+            async for _ in client.follow_many():
+                break  # and nobody holds it
+
+    await anyio.to_thread.run_sync(asyncio.run, main())
+    assert complaints == []
 
 
 async def test_a_failed_execution_is_an_event_and_its_result_an_exception(client: Client) -> None:
@@ -306,3 +326,31 @@ async def test_an_output_that_was_put_aside_is_the_result(serve: Serve) -> None:
         run = await made.tailrace.start("large")
         assert await run == {"body": "x" * 100_000}
         assert (await run.wait()).output == {"body": "x" * 100_000}
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_cut_before_the_first_event_loses_nothing(
+    served: Served, client: Client, many: bool
+) -> None:
+    """Found by reading: it asked for the newest events, or for what ran, once more."""
+    log, hub = served.tailrace.log, served.tailrace.hub
+    await begin(log, "X1")
+    follow = client.follow_many() if many else client.follow("X1", tail=0)
+    types: list[str] = []
+
+    async def take() -> None:
+        async for event in follow:
+            types.append(event.type)
+            if event.terminal:
+                return
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        while follow.position is None:
+            await anyio.lowlevel.checkpoint()
+        for stream in hub.streams():
+            stream.wake(Signal.EXPIRED)
+        execution_id = await begin(log, "X2") if many else "X1"
+        await log.append(execution_id, [line("meanwhile"), ended()])
+    assert types[-2:] == ["log.line", "execution.completed"]
+    await follow.aclose()

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from tailrace import Settings, Tailrace, flow, node
+from tailrace import Settings, Tailrace, flow, node, snapshots
 from tailrace.errors import all_errors
+from tailrace.testing.clock import EPOCH
 from tests.http.conftest import BASE, Serve, Served, messages
 
 
@@ -110,6 +111,23 @@ async def test_a_cancel_stops_it_and_says_why(served: Served) -> None:
     assert (again.status_code, again.json()["status"]) == (200, "cancelled")
 
 
+async def test_an_execution_is_shown_as_it_was_at_any_position(served: Served) -> None:
+    body = (await served.http.post(BASE, json={"flow": "doubled"})).json()
+    name = body["execution_id"]
+    ids = [event.id for _, event in (await served.frames(name))[1:]]
+    seen = [(await served.http.get(f"{BASE}/{name}", params={"at": at})).json() for at in ids]
+    assert [one["status"] for one in seen] == ["queued", *["running"] * 3, "completed"]
+    assert [one["head"] for one in seen] == ids
+    await snapshots.keep(served.tailrace.log, await served.tailrace.view(name, 3), EPOCH)
+    await served.tailrace.log.trim(name, 4)
+    assert (await served.http.get(f"{BASE}/{name}")).json()["links"] == body["links"]
+    assert (await served.http.get(f"{BASE}/{name}", params={"at": 3})).json() == seen[2]
+    gone = await served.http.get(f"{BASE}/{name}", params={"at": 2})
+    assert (gone.status_code, gone.json()["code"]) == (404, "position_trimmed")
+    wrong = await served.http.get(f"{BASE}/{name}", params={"at": -1})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_request")
+
+
 async def test_lists_have_pages_and_filters(served: Served) -> None:
     started = []
     for _ in range(3):
@@ -163,6 +181,25 @@ async def test_a_body_that_is_no_json_is_refused(served: Served) -> None:
     headers = {"content-type": "application/json"}
     response = await served.http.post(BASE, content=b'{"flow": ', headers=headers)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "detail"),
+    [
+        ('{"flow":', "application/json", "The body is not JSON: Expecting value, at character 8"),
+        ("[]", "application/json", "The body is no JSON object, or is not sent as one"),
+        ('{"flow": "etl"}', "text/plain", "The body is no JSON object, or is not sent as one"),
+        ("", "application/json", "The body is no JSON object, or is not sent as one"),
+        ("{}", "application/json", "body.flow: Field required"),
+    ],
+)
+async def test_who_sends_a_wrong_body_is_told_what_is_wrong(
+    served: Served, body: str, media_type: str, detail: str
+) -> None:
+    response = await served.http.post(BASE, content=body, headers={"Content-Type": media_type})
+    told = response.json()
+    assert (response.status_code, told["code"], told["detail"]) == (400, "invalid_request", detail)
+    assert ("--json" in told.get("hint", "")) == (detail.startswith("The body is no JSON"))
 
 
 async def test_unknown_routes_are_problems_too(served: Served) -> None:

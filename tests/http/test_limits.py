@@ -12,7 +12,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from tailrace import Settings, Tailrace, flow, node
 from tailrace.client import Client
@@ -362,6 +364,61 @@ async def test_a_head_that_does_not_end_is_cut(five: Served) -> None:
     headers = {"content-type": "application/json"}
     answer = await five.http.post(BASE, content=body, headers=headers)
     assert answer.json()["code"] == "invalid_request"
+
+
+class Sink(asyncio.Transport):
+    """The server's side of a connection, where a test says in which pieces bytes come."""
+
+    written, closed = b"", False
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("pieces", "cut"),
+    [
+        ([b"b" * 200_000 + b"GET / HTTP/1.1\r\nhost: x\r\n"], False),
+        ([b"b" * 100_000, b"b" * 100_000 + b"GET / HTTP/1.1\r\nx: "], False),
+        ([b"b" * 200_000 + b"GET / HTTP/1.1\r\nx: ", b"y" * 200_000], True),
+    ],
+)
+async def test_a_body_is_no_part_of_the_head_that_comes_with_its_end(
+    pieces: list[bytes], cut: bool
+) -> None:
+    """Found by reading: a pipelined request was refused for the size of the one before."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await anyio.sleep_forever()
+
+    config = uvicorn.Config(app, http=HttpProtocol, lifespan="off")
+    config.load()
+    protocol = HttpProtocol(config, ServerState(), {})
+    transport = Sink()
+    protocol.connection_made(transport)
+    protocol.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n")
+    for piece in pieces:
+        protocol.data_received(piece)
+    assert transport.closed is cut
+    assert transport.written.startswith(b"HTTP/1.1 431") is cut
+    protocol.connection_lost(None)
+    await settle()
+    for task in protocol.tasks:
+        task.cancel()
+    await asyncio.gather(*protocol.tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

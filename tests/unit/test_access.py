@@ -169,6 +169,26 @@ async def test_a_session_is_never_longer_than_its_credential(
         await access.session(secret)
 
 
+async def test_a_session_whose_end_the_store_refused_can_be_ended_again(
+    log: MemoryLog, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not gone by then, with its streams open for ever."""
+    _, made = await access.make_key({"w": ROLES["operator"]})
+    secret, _ = await access.begin_session(made)
+    inside = Stream(await access.session(secret))
+
+    async def busy(*_: object, **__: object) -> bool:
+        raise StoreBusy
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log.facts, "put", busy)
+        with pytest.raises(StoreBusy):
+            await access.end_session(secret)
+    await access.end_session(secret)
+    await access.look([inside])
+    assert inside.heard == [Signal.REVOKED]
+
+
 async def test_an_ended_session_takes_its_streams_with_it_and_no_others(access: Access) -> None:
     _, made = await access.make_key({"w": ROLES["viewer"]})
     secret, _ = await access.begin_session(made)

@@ -190,6 +190,14 @@ def at(number: int, old: bytes, new: bytes) -> Callable[[list[bytes]], list[byte
         (at(2, b'"attempt":1', b'"attempt":NaN'), "NaN"),
         (at(2, b'"attempt":1', b'"attempt":"1"'), "attempt"),
         (at(2, b'{"id":2,', b'{ "id":2,'), "belongs here"),
+        (at(2, b'"attempt":1', b'"attempt":' + b"9" * 30), "attempt"),
+        (at(2, b'"attempt":1', b'"attempt":-1'), "attempt"),
+        (at(2, b'"attempt":1', b'"attempt":1\r'), "one JSON object"),
+        (at(2, b'"line":"a"', b'"line":"\\ud800"'), "surrogate|utf-8"),
+        (at(2, b'"line":"a"', b'"line":"a","x":' + b"[" * 500 + b"]" * 500), "Line 3"),
+        (at(0, b'"floor":1', b'"floor":6'), "floor"),
+        (at(0, b'"head":4', b'"head":' + b"9" * 30), "head"),
+        (at(0, b'"epoch":"', b'"epoch":"XYZ'), "epoch"),
         (at(5, b"yyy", b"yyz"), "digest"),
         (at(5, b'{"payload":"', b'{"payload":"0'), "payload"),
     ],
@@ -201,6 +209,19 @@ async def test_a_file_that_was_made_up_is_refused(
     changed = change(lines)
     with pytest.raises(InvalidExport, match=says):
         parse(resealed(changed) if len(changed) == len(lines) else changed)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3])
+async def test_a_file_with_the_right_end_but_not_all_events_is_refused(kept: int) -> None:
+    """Found by reading: it came in, and who followed it was at no event and not at the end."""
+    async with MemoryLog() as log:
+        await begin(log, [line("a"), line("b")], sealed=False)
+        lines = await exported(log)
+    header, *events, end = lines
+    header = header.replace(b'"head":3', b'"head":9')
+    made = [header, *events[:kept], end.replace(b'"events":3', b'"events":9')]
+    with pytest.raises(InvalidExport, match="belongs here"):
+        parse(resealed(made))
 
 
 async def test_a_name_that_is_no_id_is_refused(lines: list[bytes]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from tailrace import Settings
 from tailrace.errors import StoreError
+from tailrace.events import Record
 from tailrace.http.direct import LAST_CHUNK, Direct
-from tailrace.http.faces import EVENTS, Words
+from tailrace.http.faces import EVENTS, Face, Words
 from tailrace.hub import Hub
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
@@ -53,12 +55,22 @@ class Socket(asyncio.Transport):
     def ids(self) -> list[int]:
         return [int(number) for number in re.findall(rb"^id: (\d+)$", self.written, re.MULTILINE)]
 
+    def told(self) -> list[int]:
+        """The ids that came and those that were said to be missing, in their order."""
+        found = re.findall(
+            rb'^id: (\d+)$|"data":{"from":(\d+),"to":(\d+)', self.written, re.MULTILINE
+        )
+        numbers: list[int] = []
+        for came, first, last in found:
+            numbers += [int(came)] if came else range(int(first), int(last) + 1)
+        return numbers
+
 
 async def stream(
-    hub: Hub, after: int = 0, *, follow: bool = True, batch_s: float = 0
+    hub: Hub, after: int = 0, *, follow: bool = True, batch_s: float = 0, face: Face = EVENTS
 ) -> tuple[Direct, Socket]:
     runtime = Runtime(Settings(store="memory:"), log=hub.log, clock=hub.clock)
-    words = Words(runtime, EVENTS, "X1")
+    words = Words(runtime, face, "X1")
     watcher = await hub.open("X1", Position(after) if after else None)
     made, socket = Direct(hub, watcher, words, follow=follow, batch_s=batch_s), Socket()
     made.connections = {made}
@@ -94,6 +106,7 @@ STEP = st.one_of(
     st.tuples(st.just("full"), st.integers(0, 9)),
     st.tuples(st.just("drained"), st.integers(0, 9)),
     st.tuples(st.just("turn"), st.integers(0, 3)),
+    st.tuples(st.just("trim"), st.integers(0, 40)),
 )
 
 
@@ -116,8 +129,10 @@ async def _interleave(steps: Sequence[tuple[str, int]]) -> None:
                 await log.append("X1", [line(n) for n in range(number)])
                 head += number
             elif kind == "join":
-                starts.append(min(number, head))
-                streams.append(await stream(hub, starts[-1]))
+                streams.append(await stream(hub, min(number, head)))
+                starts.append(streams[-1][0]._watcher.opening.after)
+            elif kind == "trim":
+                await log.trim("X1", number)
             elif kind == "turn":
                 await settle(number)
             elif streams:
@@ -128,7 +143,7 @@ async def _interleave(steps: Sequence[tuple[str, int]]) -> None:
             made.resume_writing()
         await settle(50)
         for (_, socket), start in zip(streams, starts, strict=True):
-            assert socket.ids() == list(range(start + 1, head + 2))
+            assert socket.told() == list(range(start + 1, head + 2))
             assert socket.closed
             assert socket.written.endswith(LAST_CHUNK)
             assert socket.written.count(LAST_CHUNK) == 1
@@ -229,6 +244,55 @@ async def test_a_store_that_fails_cuts_the_stream_without_an_end(
     assert "the disk is gone" in caplog.text
     made.connection_lost(None)
     assert hub.watching == 0
+
+
+async def test_each_that_retention_overtook_is_told(log: EventLog, clock: FakeClock) -> None:
+    """Found by reading: who took the page that another had read did not hear what was missing."""
+    hub = Hub(log, clock, page=5, ring=4)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.run)
+        await settle()
+        streams = [await stream(hub, 1) for _ in range(3)]
+        for made, _ in streams:
+            made.pause_writing()
+        await log.append("X1", [line(n) for n in range(20)])
+        await settle()
+        await log.trim("X1", 10)
+        for made, _ in streams:
+            made.resume_writing()
+            await settle(50)
+        tasks.cancel_scope.cancel()
+    for _, socket in streams:
+        assert socket.told() == list(range(2, 22))
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_an_event_that_cannot_be_written_cuts_that_stream_alone(
+    log: EventLog, clock: FakeClock, caplog: pytest.LogCaptureFixture, live: bool
+) -> None:
+    """Found by reading: it ended the hub, or kept the event from all who came after."""
+
+    def broken(_: Sequence[Record]) -> bytes:
+        raise ValueError("half a surrogate pair")
+
+    hub = Hub(log, clock, page=5, ring=4)
+    face = replace(EVENTS, frames=broken, whole=None, chunk=None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.run)
+        await settle()
+        pairs = [await stream(hub, int(live), face=f) for f in (EVENTS, face, EVENTS, face)]
+        await settle(20)
+        await log.append("X1", [line(), ended()])
+        await settle(20)
+        assert not tasks.cancel_scope.cancel_called
+        tasks.cancel_scope.cancel()
+    for socket in (pairs[1][1], pairs[3][1]):
+        assert socket.aborted
+        assert LAST_CHUNK not in socket.written
+    for socket in (pairs[0][1], pairs[2][1]):
+        assert socket.ids()[-2:] == [2, 3]
+        assert socket.written.endswith(LAST_CHUNK)
+    assert "half a surrogate pair" in caplog.text
 
 
 async def test_what_a_client_says_during_its_answer_is_ignored(

@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from tailrace import Event, after, errors, flow, node
+from tailrace import Event, after, agent, errors, flow, node, recorder
+from tailrace.ambient import flush
+from tailrace.ambient import log as log_line
 from tailrace.clock import within
-from tailrace.events import TERMINAL
+from tailrace.events import TERMINAL, LogLine, NodeCompleted, OutputItem
 from tailrace.flow.build import Flow
+from tailrace.intake import Intake
 from tailrace.lifecycle import ExecutionState, fold
 from tailrace.log.memory import MemoryLog
 from tailrace.run import Run
@@ -20,7 +24,7 @@ from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock, FaultyLog
 from tailrace.testing.clock import settle
-from tailrace.testing.contract.tools import ended
+from tailrace.testing.contract.tools import begin, ended
 
 MEMORY = Settings(store="memory:")
 
@@ -533,6 +537,229 @@ async def test_a_cancel_at_any_moment_gives_exactly_one_end(runtime: Runtime, tu
     assert not [n.id for n in state.nodes.values() if n.status == "running"]
 
 
+# --- what ends more than itself -----------------------------------------------------------------
+
+
+class Beyond(BaseException):
+    """No Exception: what `except Exception` lets through."""
+
+
+class Mute(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+async def leaves() -> int:
+    raise SystemExit(3)
+
+
+def leaves_in_a_thread() -> int:
+    raise SystemExit(3)
+
+
+async def leaves_midway() -> AsyncIterator[int]:
+    yield 1
+    raise SystemExit(3)
+
+
+async def beyond() -> int:
+    raise Beyond("x")
+
+
+async def several() -> int:
+    raise BaseExceptionGroup("two", [Beyond(), ValueError()])
+
+
+async def waits_for_what_it_cancelled() -> int:
+    task = asyncio.ensure_future(anyio.sleep_forever())
+    await anyio.lowlevel.checkpoint()
+    task.cancel()
+    await task
+    return 1
+
+
+async def cancels_its_own_task() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await anyio.lowlevel.checkpoint()
+    return 1
+
+
+async def mute() -> int:
+    raise Mute
+
+
+ENDS = [
+    (leaves, "its code ended with SystemExit: 3"),
+    (leaves_in_a_thread, "its code ended with SystemExit: 3"),
+    (leaves_midway, "its code ended with SystemExit: 3"),
+    (beyond, "its code ended with Beyond: x"),
+    (several, "its code ended with BaseExceptionGroup: two (2 sub-exceptions)"),
+    (waits_for_what_it_cancelled, "its code ended with CancelledError"),
+    (cancels_its_own_task, "its code ended with CancelledError"),
+    (mute, "Mute"),
+]
+
+
+@pytest.mark.parametrize("kind", ["flow", "mapped", "agent"])
+@pytest.mark.parametrize(("code", "told"), ENDS, ids=lambda given: getattr(given, "__name__", ""))
+async def test_code_ends_only_itself(runtime: Runtime, code: Any, told: str, kind: str) -> None:
+    """Whatever it raises: the execution has failed with it, and all else goes on."""
+    made: Any = agent(code)
+    if kind == "flow":
+        alone = node(code)
+        made = flow(lambda: alone())
+    elif kind == "mapped":
+        if code is leaves_midway:
+            return  # nobody maps a stream of streams
+
+        @node
+        def numbers() -> list[int]:
+            return [1]
+
+        if asyncio.iscoroutinefunction(code):
+
+            async def each(n: int) -> int:
+                return await code()  # type: ignore[no-any-return]
+
+            mapped: Any = node(each)
+        else:
+
+            def each_in_a_thread(n: int) -> int:
+                return code()  # type: ignore[no-any-return]
+
+            mapped = node(each_in_a_thread)
+        made = flow(lambda: mapped.map(numbers()))
+    made.name = "ends"
+
+    @flow
+    def beside() -> object:
+        return forever()
+
+    other = await runtime.start(beside)
+    state = await finish(runtime, made)
+    assert (state.status, state.error and state.error["message"]) == ("failed", told)
+    assert (await runtime.view(other.id)).status == "running"
+
+
+async def test_a_node_whose_task_was_cancelled_has_not_completed(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By nobody who may: neither by its code, nor by a cancel, a deadline or a shutdown."""
+    append = runtime.log.append
+
+    async def cancelling(name: str, drafts: Any, **how: Any) -> Any:
+        appended = await append(name, drafts, **how)
+        if drafts[-1].type == "node.started":
+            await cancels_its_own_task()
+        return appended
+
+    monkeypatch.setattr(runtime.log, "append", cancelling)
+
+    @flow
+    def short() -> object:
+        return one()
+
+    state = await finish(runtime, short)
+    assert (state.status, state.output) == ("failed", None)
+
+
+# --- what is no ordinary failure ---------------------------------------------------------------
+
+
+async def cancelled_by_another() -> None:
+    """Await what somebody else has cancelled."""
+    other = asyncio.ensure_future(anyio.sleep_forever())
+    other.cancel()
+    await other
+
+
+@node
+async def awaits_what_was_cancelled(n: int) -> int:
+    if n == 1:
+        await cancelled_by_another()
+    return n
+
+
+@node
+async def streams_what_was_cancelled() -> AsyncIterator[int]:
+    yield 1
+    await cancelled_by_another()
+
+
+@node
+async def doubled_sum(ns: AsyncIterator[int]) -> int:
+    return sum([2 * n async for n in ns])
+
+
+@flow
+def alone() -> object:
+    return awaits_what_was_cancelled(one())
+
+
+@flow
+def before_another() -> object:
+    return add(awaits_what_was_cancelled(one()))
+
+
+@flow
+def of_many() -> object:
+    return awaits_what_was_cancelled.map(count(3))
+
+
+@flow
+def in_a_stream() -> object:
+    return doubled_sum(streams_what_was_cancelled())
+
+
+@pytest.mark.parametrize("made", [alone, before_another, of_many, in_a_stream])
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(
+    runtime: Runtime, made: Flow[Any]
+) -> None:
+    """Found by trying: it was taken for a good end without an output, or waited for ever."""
+    with anyio.fail_after(10):
+        state = await finish(runtime, made)
+    assert state.status == "failed"
+    assert "CancelledError" in (state.error or {})["message"]
+
+
+class Panic(BaseException):
+    """As of a library that is written in another language."""
+
+
+@pytest.mark.parametrize("error", [Panic, Mute])
+async def test_whatever_is_raised_ends_that_execution_alone(
+    runtime: Runtime, error: type[BaseException]
+) -> None:
+    """Found by trying: it ended the runtime, and with it all that ran there."""
+
+    @node
+    async def raising() -> int:
+        raise error
+
+    @node
+    async def waiting() -> int:
+        await anyio.sleep_forever()
+        return 1
+
+    @flow
+    def raises() -> object:
+        return raising()
+
+    @flow
+    def waits() -> object:
+        return waiting()
+
+    other = await runtime.start(waits)
+    state = await (await runtime.start(raises)).wait()
+    assert state.status == "failed"
+    assert error.__name__ in str(state.error)
+    assert (await runtime.log.entry(other.id)).status == "running"
+
+
 # --- when the log fails -------------------------------------------------------------------------
 
 
@@ -547,6 +774,46 @@ async def test_a_log_that_cannot_take_an_item_fails_the_flow(clock: FakeClock) -
         state = await (await runtime.start(stream)).wait()
     assert state.error is not None
     assert (state.status, state.error["type"]) == ("failed", "store_full")
+
+
+@pytest.mark.parametrize("lose_answer", [False, True])
+@pytest.mark.parametrize("failing", ["node.started", "log.line", "node.failed"])
+async def test_what_was_said_before_the_store_failed_is_in_the_log(
+    clock: FakeClock, failing: str, lose_answer: bool
+) -> None:
+    """Found by reading: it was lost, and of a node that never began the log said that it failed."""
+
+    class Once(FaultyLog):
+        async def append(self, execution_id: str, drafts: Any, **how: Any) -> Any:
+            if any(draft.node == "talking" for draft in drafts):
+                return await super().append(execution_id, drafts, **how)
+            return await self._inner.append(execution_id, drafts, **how)
+
+    @node
+    async def talking(n: int) -> int:
+        for word in ("a", "a", "b"):
+            log_line(word)
+        await flush()
+        raise RuntimeError("failed")
+
+    @flow
+    def said() -> object:
+        return talking(one())
+
+    plan: dict[str, list[errors.TailraceError]] = {failing: [errors.StoreBusy()]}
+    log: Any = Once(MemoryLog(), plan, lose_answer=lose_answer)
+    async with Runtime(MEMORY, log=log, clock=clock) as runtime:
+        run = await runtime.start(said)
+        state = await run.wait()
+        events = [record.event() for record in await log.read(run.id, 0, 100)]
+    assert plan == {failing: []}
+    assert state.status == "failed"
+    types = [event.type for event in events]
+    assert types[:4] == ["execution.queued", "execution.started", "node.started", "node.completed"]
+    words = [event.data["line"] for event in events if event.type == "log.line"]
+    assert words == ([] if failing == "node.started" else ["a", "a", "b"])
+    assert types[-2:] == ["node.failed", "execution.failed"]
+    assert len(types) == 7 + len(words)
 
 
 async def test_an_end_that_cannot_be_written_is_told_to_the_caller(clock: FakeClock) -> None:
@@ -588,3 +855,30 @@ async def test_nothing_is_left_running(runtime: Runtime) -> None:
         await finish(runtime, short, {"n": 3})
     await settle()
     assert len(asyncio.all_tasks()) == before
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+async def test_what_is_refused_counts_for_nothing(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: who tried again where it was refused ran into its limit of events."""
+    monkeypatch.setattr(recorder, "OUTBOX_MAX_EVENTS", 3)
+    async with MemoryLog() as log:
+        await begin(log)
+        made = recorder.Recorder(log, clock, "X1", Intake(events_max=20))
+        value = "x" * 20_000
+        for _ in range(3):
+            made.post(LogLine(line="a", source="s"))
+        told = made.summary(value)
+        for _ in range(50):
+            with pytest.raises(errors.Overloaded):
+                made.post(LogLine(line="b", source="s"))
+            with pytest.raises(errors.InvalidEvent):
+                await made.emit(OutputItem(index=0, value=object()))
+        await made.flush()
+        await made.emit(NodeCompleted(duration_ms=1, output_summary=told), node="n")
+        assert told.digest is not None
+        assert json.loads(await log.payload("X1", told.digest)) == value
+        assert (await log.entry("X1")).head == 5

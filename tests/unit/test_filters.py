@@ -11,7 +11,7 @@ from tailrace.batch import Batch
 from tailrace.errors import InvalidRequest
 from tailrace.events import Draft, Record
 from tailrace.filters import Filter, parse
-from tailrace.http.faces import EVENTS, EVENTS_NDJSON, writer
+from tailrace.http.faces import EVENTS, EVENTS_NDJSON, FORMS_MAX, writer
 
 
 def record(seq: int, type_: str, node: str | None = None, level: str | None = None) -> Record:
@@ -94,3 +94,11 @@ def test_nothing_chosen_of_lines_writes_nothing_and_ends_nothing() -> None:
     batch = Batch([record(1, "log.line")])
     nothing = Filter(types=("custom.x",))
     assert writer(EVENTS_NDJSON, nothing, chunked=True)(batch) == b""  # not an empty, last chunk
+
+
+def test_what_a_batch_keeps_for_filters_has_a_bound() -> None:
+    """Found by reading: each search that anybody made left its page in memory, for all of them."""
+    batch = Batch([record(n, "log.line", node="n") for n in range(1, 50)])
+    for number in range(10 * FORMS_MAX):
+        assert writer(EVENTS, Filter(nodes=frozenset({"n", str(number)})))(batch) == batch.sse
+    assert len(batch.forms) <= FORMS_MAX

@@ -227,6 +227,8 @@ def test_input_is_validated_and_converted() -> None:
         with pytest.raises(InvalidInput) as caught:
             graph.arguments(bad)
         assert caught.value.details["problems"]
+    with pytest.raises(InvalidInput, match="graph: the input is an object, with the parameters'"):
+        graph.arguments([])
 
 
 # --- checks on graphs from anywhere -------------------------------------------------------------

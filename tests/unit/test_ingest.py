@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tailrace.errors import (
     AttemptFenced,
     ConflictError,
     ExecutionNotFound,
+    IllegalTransition,
     InvalidRequest,
     LogSealed,
     ShuttingDown,
@@ -298,6 +300,24 @@ async def test_a_batch_that_only_came_half_way_is_found_out(runtime: Runtime) ->
     assert not (await taking.take(WS, "X", batch(3, done))).duplicate
 
 
+async def test_a_graph_that_no_event_holds_is_taken_and_kept_aside(clock: FakeClock) -> None:
+    names = ["trigger", *(f"n{number}" for number in range(1999))]
+    kinds = ["trigger", *["inline"] * 1998, "capture"]
+    graph = {
+        "ir_version": 1,
+        "name": "f",
+        "trigger": {"input_schema": {}},
+        "capture": names[-1],
+        "nodes": [{"id": name, "kind": kind} for name, kind in zip(names, kinds, strict=True)],
+        "edges": [{"from": one, "to": two, "param": "p"} for one, two in pairwise(names)],
+    }
+    queued = Report(type="execution.queued", data=QUEUED.data | {"graph": graph})
+    async with on(MemoryLog(), clock, event_max_bytes=65_536) as runtime:
+        await Ingest(runtime).take(WS, "X", batch(1, queued, STARTED))
+        digest = (await runtime.view("X")).graph_digest
+        assert len(json.loads(await runtime.log.payload("X", str(digest)))["nodes"]) == 2000
+
+
 async def test_of_a_log_whose_beginning_is_gone_nothing_is_guessed(
     runtime: Runtime,
 ) -> None:
@@ -305,6 +325,23 @@ async def test_of_a_log_whose_beginning_is_gone_nothing_is_guessed(
     await runtime.log.trim("X", 3)
     with pytest.raises(ConflictError, match="trimmed"):
         await Ingest(runtime).take(WS, "X", batch(2, line("b")))
+
+
+async def test_a_log_whose_beginning_retention_took_goes_on(clock: FakeClock) -> None:
+    async with on(MemoryLog(), clock, retention_running_bytes="2000") as runtime:
+        said = [line("x" * 100) for _ in range(40)]
+        reports = [QUEUED, STARTED, Report(type="node.started", node="a"), *said]
+        await Ingest(runtime).take(WS, "X", batch(1, *reports))
+        await runtime.retention.turn()
+        assert (await runtime.log.entry("X")).floor > 4
+        again = Ingest(runtime)  # as after a restart: it knows nothing but what is kept
+        with pytest.raises(IllegalTransition, match="while the node 'b' is new"):
+            await again.take(WS, "X", batch(2, Report(type="node.completed", node="b")))
+        await again.take(WS, "X", batch(2, Report(type="node.completed", node="a")))
+        done = Report(type="execution.completed", data={"total_duration_ms": 1})
+        assert (await again.take(WS, "X", batch(3, done))).status == "completed"
+        state = await runtime.view("X")
+        assert (state.flow, state.nodes["a"].status) == ("f", "completed")
 
 
 async def test_a_server_that_closes_takes_nothing_more(runtime: Runtime) -> None:

@@ -19,10 +19,11 @@ from tailrace.errors import (
     TooManyStreams,
 )
 from tailrace.limits import RATES_MAX, SLACK_EVENTS, STREAM, Limits, Rate, is_full
+from tailrace.log.facts import MemoryFacts
 from tailrace.log.memory import MemoryLog
 from tailrace.runtime import Runtime
 from tailrace.testing import FakeClock
-from tailrace.testing.clock import settle
+from tailrace.testing.clock import EPOCH, settle
 from tailrace.testing.contract.tools import begin, line
 
 Make = Callable[..., Limits]
@@ -334,3 +335,12 @@ async def test_a_place_survives_no_longer_than_its_lease_says(
     ends = [end for holders in log.facts._places.values() for end in holders.values()]
     assert ends == [rfc3339(clock.now() + timedelta(seconds=6.0))]
     assert [kind for kind, _ in log.facts._places] == [STREAM]
+
+
+async def test_places_that_are_over_leave_nothing_in_memory() -> None:
+    facts = MemoryFacts()
+    for number in range(10):
+        now, until = rfc3339(EPOCH), rfc3339(EPOCH + timedelta(seconds=number))
+        await facts.occupy("stream", {f"address {number}": 1}, "h", now=now, until=until)
+    await facts.sweep(now=rfc3339(EPOCH + timedelta(minutes=1)))
+    assert not facts._places

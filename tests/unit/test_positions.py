@@ -70,7 +70,9 @@ TRIMMED = entry(10, floor=5)
         (TRIMMED, "2", 4, False, (3, 4, "retention")),
         (TRIMMED, "4", 4, True, None),
         (TRIMMED, "7", 7, True, None),
-        (TRIMMED, "2@e0", 4, False, (1, 2, "lost")),
+        (TRIMMED, "0@e0", 4, False, (1, 4, "retention")),
+        (TRIMMED, "2@e0", 4, False, (1, 4, "lost")),
+        (TRIMMED, "7@e0", 4, False, (1, 7, "lost")),
     ],
 )
 def test_a_start_is_resolved(

@@ -15,7 +15,8 @@ def frame(seq: int, type_: str = "log.line") -> bytes:
 
 
 def control(type_: str, **data: object) -> bytes:
-    return sse.control_frame(type_, json.dumps({"id": None, "type": type_, "data": data}).encode())
+    envelope = {"id": None, "type": type_, "ts": "1", "data": data}
+    return sse.control_frame(type_, json.dumps(envelope, separators=(",", ":")).encode())
 
 
 OPEN = control("stream.open", epoch="e1")
@@ -56,7 +57,7 @@ def test_control_frames_stay_inside_but_a_gap_is_told_once() -> None:
     first = list(resume.feed(OPEN + gap + control("heartbeat") + control("stream.closing")))
     assert [event.type for event in first] == ["stream.gap"]
     resume.connect()
-    assert list(resume.feed(OPEN + gap)) == []
+    assert list(resume.feed(OPEN + gap.replace(b'"ts":"1"', b'"ts":"2"'))) == []
 
 
 def test_the_terminal_event_ends_it() -> None:
@@ -125,3 +126,25 @@ def test_without_following_a_clean_end_is_the_end() -> None:
     following = Resume("X")
     following.closed()
     assert (following.query(), following.ended) == ([], False)
+
+
+def test_where_a_stream_begins_is_a_position_before_any_event() -> None:
+    """Found by reading: `tail=0`, cut while nothing came, began at what was the newest by then."""
+    resume = Resume("X", choice={"tail": "0"})
+    resume.connect()
+    assert list(resume.feed(OPEN + sse.id_frame(95))) == []
+    assert resume.connect()["Last-Event-ID"] == "95@e1"
+
+
+def test_of_another_life_of_the_log_a_lower_id_counts() -> None:
+    gap = control("stream.gap", **{"from": 1, "to": 100, "cause": "lost"})
+    resume = Resume("X", "100@e0")
+    resume.connect()
+    assert len(list(resume.feed(OPEN + gap + sse.id_frame(7)))) == 1
+    assert resume.position == "7@e1"
+
+
+def test_who_never_gives_up_waits_on() -> None:
+    resume = Resume("X", attempts=10**9)
+    for _ in range(3000):
+        assert resume.failed(OSError()) <= BACKOFF_MAX_S

@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import anyio
 import pytest
 
 from tailrace import Settings, Tailrace, events, task
 from tailrace.clock import rfc3339
-from tailrace.errors import ExecutionNotFound, InvalidSetting, LogSealed
+from tailrace.errors import ExecutionNotFound, ExecutionRunning, InvalidSetting, LogSealed
 from tailrace.events import Draft
-from tailrace.log.base import Opening
+from tailrace.log.base import Entry, Opening
 from tailrace.log.memory import MemoryLog
 from tailrace.many import Many, ManyWatcher
 from tailrace.retention import EVERY_S, GRACE_S, TURN_LOGS, Retention, limit_of
@@ -184,6 +185,37 @@ async def test_a_large_running_one_is_trimmed_in_bounded_turns(store: Store) -> 
     assert turns > 1
     assert entry.bytes <= 50_000
     assert entry.head == 9001
+
+
+async def test_a_large_one_that_is_gone_meanwhile_stops_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("X1", "X2"):
+        await store.begin(name)
+        await store.say(name, 100, text="x" * 1000)
+    found = await store.log.large("task", 50_000)
+    await store.end("X1")
+    await store.log.remove("X1")
+
+    async def large(kind: str, above: int) -> Sequence[Entry]:
+        return found if kind == "task" else []
+
+    monkeypatch.setattr(store.log, "large", large)
+    await store.retention(retention_running_bytes="50000").turn()
+    assert (await store.log.entry("X2")).bytes <= 50_000
+
+
+async def test_one_that_has_lost_its_end_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover took it, after it was listed as ended."""
+    await store.ran("X1")
+    refused = AsyncMock(side_effect=ExecutionRunning)
+    monkeypatch.setattr(store.log, "remove", refused)
+    store.pass_(100)
+    await store.retention(retention_age_s="1").turn()
+    refused.assert_awaited_once()
+    assert await store.names() == ["X1"]
 
 
 async def test_of_two_processes_one_does_it(store: Store) -> None:

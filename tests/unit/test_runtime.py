@@ -1,6 +1,6 @@
 """The runtime: starting, keys, listing, leases, and what a caller is told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import anyio
 import pytest
@@ -8,12 +8,14 @@ import pytest
 from tailrace import Tailrace, errors, flow, node
 from tailrace.adapters import open_log
 from tailrace.clock import rfc3339
+from tailrace.events import Draft, Record
+from tailrace.log.base import Listener, Lost
 from tailrace.log.memory import MemoryLog
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
-from tailrace.testing.contract.tools import begin, line
+from tailrace.testing.contract.tools import TS, begin, line
 
 MEMORY = Settings(store="memory:")
 
@@ -89,6 +91,25 @@ async def test_two_flows_cannot_have_one_name(runtime: Runtime) -> None:
     runtime.add(doubled)
     with pytest.raises(errors.InvalidRequest):
         runtime.add(other)
+
+
+def test_what_is_no_flow_is_refused() -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"len.* is no flow, agent or task"):
+        Runtime(MEMORY, flows=[len])  # type: ignore[list-item] # that is the mistake
+
+
+async def test_what_is_no_flow_is_not_started(runtime: Runtime) -> None:
+    with pytest.raises(errors.InvalidRequest, match="is no flow, agent or task"):
+        await runtime.start(double, {"n": 1})  # type: ignore[arg-type] # a node is none
+
+
+@pytest.mark.parametrize("raised", [errors.FlowNotFound(), ExceptionGroup("two", [ValueError()])])
+async def test_an_error_leaves_the_block_as_it_is(raised: Exception) -> None:
+    """The runtime's own tasks are nobody's business: no group of theirs is around it."""
+    with pytest.raises(type(raised)) as caught:
+        async with Tailrace("memory:"):
+            raise raised
+    assert caught.value is raised
 
 
 async def test_an_idempotency_key_starts_once(runtime: Runtime) -> None:
@@ -246,3 +267,93 @@ def test_an_unknown_store_is_refused_with_the_forms(store: str) -> None:
         open_log(MEMORY.model_copy(update={"store": store}))
     assert caught.value.hint is not None
     assert "sqlite:///" in caught.value.hint
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_watch_that_the_store_refuses_ends_that_execution_alone(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    """Found by reading: it ended the runtime, and with it all that ran there."""
+    log, lost = MemoryLog(), list[Callable[[], None]]()
+    watch = log.watch
+
+    def watched(id_: str, after: int, listener: Listener, lost_: Lost) -> Callable[[], None]:
+        lost.append(lost_)
+        return watch(id_, after, listener, lost_)
+
+    def refused(*_: object) -> None:
+        raise errors.StoreBusy("10000 operations wait for the store")
+
+    async with Runtime(MEMORY, flows=[endless], log=log, clock=clock) as runtime:
+        other = await runtime.start("endless")
+        await settle()
+        monkeypatch.setattr(log, "watch", watched if later else refused)
+        run = await runtime.start("endless")
+        await settle()
+        if later:
+            monkeypatch.setattr(log, "watch", refused)
+            lost[0]()
+        state = await run.wait()
+        assert (state.status, (state.error or {})["type"]) == ("failed", "store_busy")
+        assert (await log.entry(other.id)).status == "running"
+
+
+@pytest.mark.parametrize("how", ["completed", "running", "cancelling", "failed"])
+async def test_an_execution_that_lost_its_first_events_can_be_seen(
+    runtime: Runtime, how: str
+) -> None:
+    """Found by reading: one that retention had trimmed was an `illegal_transition` to who asked."""
+    log, end = runtime.log, {"completed": "execution.completed", "failed": "execution.failed"}
+    await begin(log)
+    drafts = [
+        Draft(type="execution.started", ts=TS, data={"worker": "w"}),
+        Draft(type="node.started", ts=TS, node="a", data={}),
+        Draft(type="node.completed", ts=TS, node="a", data={"duration_ms": 1}),
+        Draft(type="node.started", ts=TS, node="b", data={}),
+        Draft(type="execution.cancelling", ts=TS, data={"by": "me"}),
+        line("between"),
+        Draft(type="execution.progress", ts=TS, data={"percent": 50}),
+        Draft(type="node.completed", ts=TS, node="b", data={"duration_ms": 1}),
+    ]
+    if how == "running":
+        del drafts[4]
+    if how in end:
+        drafts.append(Draft(type=end[how], ts=TS, data={"total_duration_ms": 3}))
+    await log.append("X1", drafts)
+    whole = await runtime.view("X1")
+    assert not whole.partial
+    for floor in range(2, whole.head + 1):
+        await log.trim("X1", floor)
+        state = await runtime.view("X1")
+        assert (state.status, state.head) == (how, whole.head)
+        assert (state.kind, state.flow, state.workspace) == ("task", "f", "default")
+        assert {n.id: n.status for n in state.nodes.values()}.items() <= {
+            n.id: n.status for n in whole.nodes.values()
+        }.items()
+        assert "partial" not in state.to_dict()
+
+
+async def test_a_view_that_retention_overtakes_is_one_of_what_is_left(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = runtime.log
+    await begin(log)
+    await log.append("X1", [Draft(type="execution.started", ts=TS, data={"worker": "w"})])
+    await log.append("X1", [Draft(type="node.started", ts=TS, node="a", data={})])
+    await log.append("X1", [Draft(type="node.completed", ts=TS, node="a", data={"duration_ms": 1})])
+    await log.append("X1", [Draft(type="node.started", ts=TS, node="b", data={})])
+    await log.append("X1", [Draft(type="node.completed", ts=TS, node="b", data={"duration_ms": 1})])
+    monkeypatch.setattr(runtime.hub, "page", 3)
+    read = log.read
+
+    async def trimming(execution_id: str, after: int, limit: int) -> Sequence[Record]:
+        found = await read(execution_id, after, limit)
+        await log.trim(execution_id, 6)
+        return found
+
+    monkeypatch.setattr(log, "read", trimming)
+    state = await runtime.view("X1")
+    assert {node.id: node.status for node in state.nodes.values()} == {
+        "a": "running",
+        "b": "completed",
+    }

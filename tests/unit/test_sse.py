@@ -93,7 +93,15 @@ def test_an_id_counts_without_a_message() -> None:
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [(b"250", 250), (b"0", 0), (b"-1", None), (b"1.5", None), (b"1s", None), ("٣".encode(), None)],
+    [
+        (b"250", 250),
+        (b"0", 0),
+        (b"-1", None),
+        (b"1.5", None),
+        (b"1s", None),
+        ("٣".encode(), None),
+        (b"9" * 5000, None),
+    ],
 )
 def test_retry_takes_ascii_digits_only(line: bytes, expected: int | None) -> None:
     decoder = Decoder()
@@ -106,6 +114,14 @@ def test_a_message_without_end_is_refused(stream: bytes) -> None:
     decoder = Decoder(max_bytes=1000)
     with pytest.raises(ProtocolError):
         decode_with(decoder, *[stream[start : start + 100] for start in range(0, len(stream), 100)])
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_message_within_its_bound_is_taken_however_it_is_cut(size: int) -> None:
+    """Found by reading: of a line that came in pieces each character counted twice."""
+    stream = b"data: " + b"x" * 900 + b"\n\n"
+    cuts = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert decode_with(Decoder(max_bytes=1000), *cuts) == [("message", "x" * 900, "")]
 
 
 def test_many_small_messages_are_not_one_large_one() -> None:

@@ -1,6 +1,7 @@
 """Watchers on a hub: wake-ups, the hot tail, the store behind it, time and closing."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import anyio
 import pytest
@@ -8,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailrace.batch import Batch
-from tailrace.errors import ExecutionNotFound
+from tailrace.errors import ExecutionNotFound, StoreBusy
 from tailrace.events import Record
 from tailrace.hub import Hub
 from tailrace.log.base import EventLog
 from tailrace.log.memory import MemoryLog
 from tailrace.positions import Position
 from tailrace.signals import Signal
+from tailrace.tail import PAGES
 from tailrace.testing import FakeClock
 from tailrace.testing.clock import settle
 from tailrace.testing.contract.tools import begin, ended, line, seqs
@@ -126,7 +128,7 @@ async def test_leaving_leaves_nothing(hub: Hub, log: MemoryLog) -> None:
                 raise RuntimeError("the client was cut off")
     assert hub.watching == 0
     assert not hub._tails
-    assert not log._logs["X1"].listeners
+    assert not log._logs["X1"].watches
 
 
 async def test_silence_wakes_a_watcher_for_its_heartbeat(log: EventLog, clock: FakeClock) -> None:
@@ -202,6 +204,109 @@ async def test_a_cancelled_wait_leaves_the_watcher_usable(hub: Hub, log: EventLo
             await watcher.wait()
         await log.append("X1", [line()])
         assert await take(watcher, 2) == [2]
+
+
+async def test_a_watch_that_the_store_refuses_leaves_no_tail(
+    hub: Hub, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: who came next shared a tail that nothing was ever pushed to."""
+    await begin(log)
+
+    def refused(*_: object) -> None:
+        raise StoreBusy("10000 operations wait for the store")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(log, "watch", refused)
+        with pytest.raises(StoreBusy):
+            await hub.open("X1")
+    async with hub.watch("X1", Position(1)) as watcher:
+        await log.append("X1", [line()])
+        await settle()
+        assert seqs((await watcher.read()).records) == [2]
+
+
+@pytest.mark.parametrize("told", [True, False])  # sealed when it was opened: then nobody tells
+async def test_another_log_of_the_same_name_is_not_taken_for_the_first(
+    hub: Hub, log: MemoryLog, told: bool
+) -> None:
+    """An idempotency key names an execution; when that is removed, the same again makes another."""
+    await begin(log)
+    await log.append("X1", [line(n) for n in range(9)])
+    early = await hub.open("X1") if told else None
+    await log.append("X1", [ended()])
+    slow = early or await hub.open("X1")
+    await settle()
+    await log.remove("X1")
+    await begin(log)
+    await settle()
+    with anyio.fail_after(5):
+        async with hub.watch("X1") as fresh:
+            assert await take(fresh, 1) == [1]
+            await log.append("X1", [line("of the second"), ended()])
+            assert await take(fresh, 3) == [2, 3]
+        batch = await slow.read()
+        if told:
+            assert batch.gap is not None
+            assert (batch.gap.from_, batch.gap.to) == (1, 11)
+            assert batch.ended
+        else:
+            assert not batch.records
+            assert await slow.wait() is Signal.LOST
+    slow.close()
+    assert not hub._tails
+    assert not hub.pages
+
+
+async def test_a_page_that_comes_after_its_watcher_left_is_not_kept(
+    hub: Hub, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(log)
+    real, gate = log.read, anyio.Event()
+
+    async def slowly(*arguments: Any) -> Any:
+        await gate.wait()
+        return await real(*arguments)
+
+    monkeypatch.setattr(log, "read", slowly)
+    watcher = await hub.open("X1")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watcher.fetch)
+        await settle()
+        watcher.close()
+        gate.set()
+    assert not hub.pages
+
+
+async def test_a_store_that_went_back_ends_the_streams(hub: Hub, log: MemoryLog) -> None:
+    """Found by reading: an empty page was kept, and who took it from there began anew at 1."""
+    await begin(log)
+    await log.append("X1", [line()])
+    async with hub.watch("X1") as one, hub.watch("X1") as other:
+        await take(one, 2)
+        await take(other, 2)
+        one._tail.head = 3  # it heard of an event that is not there any more
+        assert not (await one.read()).records
+        assert not (await other.read()).records
+        assert (one.position, other.position) == (2, 2)
+        assert await one.wait() is Signal.LOST
+        assert await other.wait() is Signal.LOST
+
+
+async def test_batches_that_a_quiet_tail_keeps_have_a_bound(
+    log: MemoryLog, clock: FakeClock
+) -> None:
+    hub = Hub(log, clock, page=500)
+    await begin(log)
+    watchers = [await hub.open("X1", Position(1))]
+    for number in range(3 * PAGES):
+        await log.append("X1", [line(number)])
+        await settle(2)
+        watchers.append(await hub.open("X1", Position(number + 2)))
+    for watcher in watchers:
+        await watcher.read()
+    assert len(watchers[0]._tail._batches) <= PAGES
+    for watcher in watchers:
+        watcher.close()
 
 
 def test_an_empty_batch_has_no_end() -> None:

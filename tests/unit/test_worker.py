@@ -1,14 +1,20 @@
 """Workers: one attempt at a time, taken over without a loss, handed over without a death."""
 
+import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
 import anyio
 import pytest
+from pydantic import AfterValidator
 
 from tailrace import Event, agent, errors, flow, log, metrics, node
+from tailrace.clock import rfc3339
+from tailrace.events import WarningEvent, draft
 from tailrace.lifecycle import fold
 from tailrace.log.memory import MemoryLog
 from tailrace.metrics import Tally
@@ -16,12 +22,19 @@ from tailrace.run import Run
 from tailrace.runtime import Runtime
 from tailrace.settings import Settings
 from tailrace.testing import FakeClock
-from tailrace.testing.clock import settle
+from tailrace.testing.clock import EPOCH, settle
+from tailrace.testing.contract.tools import ended
 from tailrace.testing.queues import MemoryQueue
 from tailrace.work.base import Job
 from tailrace.worker import Worker
 
 LEASE_S = Settings(store="memory:").lease_s
+
+
+class Colour(StrEnum):
+    """A text that is more than one."""
+
+    RED = "red"
 
 
 class Line:
@@ -204,6 +217,88 @@ async def test_to_be_handed_over_is_no_death(house: House) -> None:
         fold(events)
 
 
+async def test_what_was_handed_over_may_wait_for_long(house: House) -> None:
+    """Nobody died: neither the log says so, nor is it lost for it."""
+    async with house.process(attempts_max=2) as server:
+        run = await server.start("chain")
+        for _ in range(3):
+            async with house.worker():
+                pass
+            await house.clock.advance(300)
+        house.gate.set()
+        async with house.worker():
+            assert await run == 3
+        assert "warning" not in [event.type for event in await house.events(run)]
+
+
+@pytest.mark.parametrize("how", ["handed over", "died"])
+async def test_one_that_waits_for_its_next_worker_is_cancelled_at_once(
+    house: House, how: str
+) -> None:
+    async with house.process() as server:
+        run = await server.start("chain")
+        if how == "died":
+            await house.killed()
+            await house.clock.advance(LEASE_S * 2)
+        else:
+            async with house.worker():
+                pass
+        await server.cancel(run.id, by="ada")
+        end = (await house.events(run))[-1]
+        assert (end.type, end.attempt, end.data["by"]) == ("execution.cancelled", 1, "ada")
+        assert await server.dispatch.spec(run.id) is None
+        async with house.worker():
+            assert await house.queue.waiting("default") == 0
+        assert house.ran == ["first", "second"]
+
+
+async def test_a_cancel_that_was_cut_short_is_asked_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server died between the request and the end; or something else was said in between."""
+    async with house.process() as server:
+        run = await server.start("chain")
+        with monkeypatch.context() as patch:
+            patch.setattr(server.dispatch, "withdraw", house.gate.wait)
+            house.gate.set()
+            with pytest.raises(TypeError):  # it takes no such arguments: as if killed there
+                await server.cancel(run.id, by="ada")
+        assert (await server.view(run.id)).status == "cancelling"
+        append, said = house.log.append, [draft(WarningEvent(code="x", message="y"), EPOCH)]
+
+        async def interrupted(*given: Any, **options: Any) -> Any:
+            while said:
+                await append(run.id, [said.pop()])
+            return await append(*given, **options)
+
+        monkeypatch.setattr(house.log, "append", interrupted)
+        await server.cancel(run.id, by="bob")
+        assert (await server.view(run.id)).status == "cancelled"
+
+
+async def test_what_ended_is_forgotten_by_whoever_finds_its_job(house: House) -> None:
+    """Its worker was killed between the end and the next step: the input must not stay."""
+    house.gate.set()
+    async with house.process() as server:
+        run = await server.start("chain")
+        await house.log.append(run.id, [ended()])
+        assert await server.dispatch.spec(run.id) is not None
+        async with house.worker():
+            pass
+        assert await server.dispatch.spec(run.id) is None
+
+
+async def test_what_a_newer_version_keeps_is_read(house: House) -> None:
+    house.gate.set()
+    async with house.process() as server:
+        run = await server.start("chain")
+        now = rfc3339(house.clock.now())
+        kept = json.loads(await house.log.facts.get("work", run.id, now=now) or "")
+        await house.log.facts.put("work", run.id, json.dumps(kept | {"later": 1}), now=now)
+        async with house.worker():
+            assert await run == 3
+
+
 async def test_a_worker_that_drains_lets_end_what_can(house: House) -> None:
     async with house.process() as server:
         run = await server.start("chain")
@@ -218,6 +313,42 @@ async def test_a_worker_that_drains_lets_end_what_can(house: House) -> None:
                 house.gate.set()
         assert (await server.view(run.id)).status == "completed"
         assert (await server.view(late.id)).status == "queued"
+
+
+@pytest.mark.parametrize("how", ["stop", "leave"])
+async def test_what_does_not_stop_is_handed_over_all_the_same(house: House, how: str) -> None:
+    """A thread cannot be interrupted; that is no reason to keep its execution, or to die."""
+
+    @node
+    async def deaf() -> int:
+        house.ran.append("deaf")
+        with anyio.CancelScope(shield=True):
+            await house.gate.wait()
+        return 1
+
+    @flow
+    def long() -> object:
+        return deaf()
+
+    house.flows = [long]
+    async with house.process() as server:
+        run = await server.start("long")
+        async with house.process(drain_s=5) as there:
+            worker = Worker(there)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.run)
+                await settle(100)
+                getattr(worker, how)()
+                await house.clock.advance(8 if how == "stop" else 3)
+                assert worker.left.is_set()
+                async with house.worker():
+                    await house.clock.advance(LEASE_S * 2)
+                    assert house.ran == ["deaf"] * 2
+                    house.gate.set()
+                    assert await run == 1
+        events = await house.events(run)
+        assert "warning" not in [event.type for event in events]
+        assert events[-1].attempt == 2
 
 
 async def test_what_a_zombie_says_is_not_heard(house: House) -> None:
@@ -237,6 +368,102 @@ async def test_what_a_zombie_says_is_not_heard(house: House) -> None:
         kinds = [event.type for event in await house.events(run)]
         assert kinds.count("execution.completed") == 1
         assert house.ran == ["first", "second", "second", "third"]
+
+
+async def test_a_worker_that_was_cut_off_can_go_on_with_its_own_execution(house: House) -> None:
+    """The end of the attempt that was given up is not the end of the next, in one process."""
+    async with house.process() as server, house.worker() as worker:
+        run = await server.start("chain")
+        await settle(100)
+        line: Any = worker._runtime.log
+        line.is_cut = True
+        await house.clock.advance(LEASE_S + 7)
+        line.is_cut = False
+        await house.clock.advance(7)
+        assert worker._runtime.running == 1
+        await house.clock.advance(LEASE_S * 4)
+        house.gate.set()
+        assert await run == 3
+        started = [e.attempt for e in await house.events(run) if e.type == "execution.started"]
+        assert started == [1, 2]
+
+
+async def test_a_zombie_keeps_no_lease(house: House) -> None:
+    """What it cannot stop runs on in it; whether another's attempt lives is not its to say."""
+    stubborn = anyio.Event()
+
+    @node
+    async def deaf() -> int:
+        with anyio.CancelScope(shield=not stubborn.is_set()):
+            house.ran.append("deaf")
+            await stubborn.wait()
+        return 1
+
+    @flow
+    def long() -> object:
+        return deaf()
+
+    house.flows = [long]
+    async with house.process() as server, house.worker() as zombie:
+        run = await server.start("long")
+        await settle(100)
+        line: Any = zombie._runtime.log
+        line.is_cut = True
+        zombie.stop()
+        async with house.worker() as second:
+            await house.clock.advance(LEASE_S * 2)
+            assert (await server.view(run.id)).attempt == 2
+            line.is_cut = False
+            second_line: Any = second._runtime.log
+            second_line.is_cut = True
+            second.stop()
+            async with house.worker():
+                await house.clock.advance(LEASE_S * 2)
+                assert (await server.view(run.id)).attempt == 3
+                stubborn.set()
+                assert await run == 1
+        assert house.ran == ["deaf"] * 3
+
+
+async def test_nobody_is_taken_for_dead_because_the_store_was_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sweeps first when it is back finds the leases of all the others over."""
+
+    async def away(*_: object) -> Any:
+        raise errors.StoreUnavailable
+
+    async with house.process() as server, house.worker():
+        run = await server.start("chain")
+        await settle(100)
+        with monkeypatch.context() as patch:
+            patch.setattr(house.log, "beat", away)
+            patch.setattr(house.log, "expired", away)
+            await house.clock.advance(LEASE_S + 3)
+        await house.clock.advance(LEASE_S * 3)
+        house.gate.set()
+        assert await run == 3
+        assert "warning" not in [event.type for event in await house.events(run)]
+
+
+async def test_a_sweep_that_takes_long_does_not_stop_the_beats(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: Job) -> None:
+        await anyio.sleep_forever()
+
+    async with house.process() as server:
+        await server.start("chain")
+        await house.killed()
+        async with house.worker() as worker:
+            alive = await server.start("chain")
+            await settle(100)
+            assert worker._runtime.running == 1
+            with monkeypatch.context() as patch:
+                patch.setattr(house.queue, "submit", slow)
+                await house.clock.advance(120)
+                over = await house.log.expired(rfc3339(house.clock.now()))
+            assert alive.id not in dict(over)
 
 
 async def test_one_that_waits_is_cancelled_at_once(house: House) -> None:
@@ -354,6 +581,43 @@ async def test_a_key_starts_one_execution(house: House) -> None:
             await server.start("chain", {"n": 4}, idempotency_key="k")
 
 
+async def test_a_key_runs_what_its_log_says(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what an earlier start by it kept, before the store refused its log."""
+    house.gate.set()
+
+    async def full(*_: object, **__: object) -> Any:
+        raise errors.StoreFull
+
+    async with house.process() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(house.log, "create", full)
+            with pytest.raises(errors.StoreFull):
+                await server.start("chain", {"n": 9}, idempotency_key="k")
+        run = await server.start("chain", {"n": 2}, idempotency_key="k")
+        async with house.worker():
+            assert await run == 2
+
+
+async def test_what_is_gone_when_its_lease_is_over_stops_no_sweep(house: House) -> None:
+    async with house.process() as server:
+        gone, dead = await server.start("chain"), await server.start("chain")
+        await house.log.beat([gone.id, dead.id], rfc3339(EPOCH))
+        expired = house.log.expired
+
+        async def emptied(now: str) -> Any:
+            found = await expired(now)
+            if gone.id in dict(found):
+                await house.log.append(gone.id, [ended()])
+                await house.log.remove(gone.id)
+            return found
+
+        house.log.expired = emptied  # type: ignore[method-assign]
+        await house.clock.advance(LEASE_S)
+        house.gate.set()
+        async with house.worker():
+            assert await dead == 3
+
+
 async def test_a_deadline_covers_all_attempts(house: House) -> None:
     async with house.process() as server:
         run = await server.start("chain", deadline_ms=60_000)
@@ -383,6 +647,10 @@ async def test_those_over_a_workspaces_limit_wait(house: House) -> None:
         ({"a": 1}, 1),
         ((1, 2), 2),  # comes back as a list
         ({"password": "hunter2"}, 2),  # not what the log has
+        ({"loss": float("inf")}, 2),  # likewise: JSON has no infinity
+        (Counter("aab"), 2),  # comes back as a dict, which is equal to it
+        ([{"colour": Colour.RED}], 2),  # likewise, as a text
+        ({"n": 1, "x": 1.5, "is": True, "of": [[1], None]}, 1),
         ("x" * 200, 1),
     ],
     ids=str,
@@ -398,7 +666,7 @@ async def test_an_output_is_taken_from_the_log_if_it_is_there_as_it_was(
     @node
     async def wait(given: Any) -> bool:
         await house.gate.wait()
-        return bool(given == value)
+        return bool(given == value) and repr(given) == repr(value)
 
     @flow
     def giving() -> object:
@@ -413,6 +681,113 @@ async def test_an_output_is_taken_from_the_log_if_it_is_there_as_it_was(
             await house.clock.advance(LEASE_S * 2)
             assert await run is True
         assert house.ran.count("give") == runs
+
+
+async def test_a_graph_that_is_too_large_for_an_event_is_known_all_the_same(house: House) -> None:
+    @node(effects="pure", determinism="strict")
+    async def begin(n: int) -> int:
+        house.ran.append("begin")
+        return n
+
+    @node(effects="pure", determinism="strict")
+    async def step(n: int) -> int:
+        await house.gate.wait()
+        return n + 1
+
+    @flow
+    def long(n: int = 0) -> object:
+        output = begin(n)
+        for _ in range(300):
+            output = step(output)
+        return output
+
+    house.flows.append(long)
+    async with house.process(event_max_bytes=65_536) as server:
+        run = await server.start("long")
+        await house.killed()
+        state = await server.view(run.id)
+        assert state.graph is None
+        assert state.graph_digest is not None
+        graph = json.loads(await house.log.payload(run.id, state.graph_digest))
+        assert len(graph["nodes"]) == 302
+        house.gate.set()
+        async with house.worker():
+            await house.clock.advance(LEASE_S * 2)
+            assert await run == 300
+        assert house.ran == ["begin"]
+
+
+async def test_what_can_no_longer_be_read_is_made_again(house: House) -> None:
+    """Its type's own code fails, in a way that is none of pydantic's."""
+    broken: list[bool] = []
+
+    def read(value: int) -> int:
+        if broken:
+            raise RuntimeError("not here")
+        return value
+
+    @node
+    async def give() -> Annotated[int, AfterValidator(read)]:
+        house.ran.append("give")
+        return 1
+
+    @node
+    async def wait(given: int) -> int:
+        await house.gate.wait()
+        return given
+
+    @flow
+    def giving() -> object:
+        return wait(give())
+
+    house.flows.append(giving)
+    async with house.process() as server:
+        run = await server.start("giving")
+        await house.killed()
+        broken.append(True)
+        house.gate.set()
+        async with house.worker():
+            await house.clock.advance(LEASE_S * 2)
+            assert await run == 1
+        assert house.ran == ["give", "give"]
+
+
+async def test_streams_whose_consumers_are_done_do_not_run_again(house: House) -> None:
+    """Nor do those that feed them."""
+
+    @node
+    async def numbers() -> AsyncIterator[int]:
+        house.ran.append("numbers")
+        yield 1
+
+    @node
+    async def twice(ns: AsyncIterator[int]) -> AsyncIterator[int]:
+        house.ran.append("twice")
+        async for n in ns:
+            yield 2 * n
+
+    @node
+    async def total(ns: AsyncIterator[int]) -> int:
+        return sum([n async for n in ns])
+
+    @node
+    async def wait(n: int) -> int:
+        await house.gate.wait()
+        return n
+
+    @flow
+    def summing() -> object:
+        return wait(total(twice(numbers())))
+
+    house.flows.append(summing)
+    async with house.process() as server:
+        run = await server.start("summing")
+        await house.killed()
+        house.gate.set()
+        async with house.worker():
+            await house.clock.advance(LEASE_S * 2)
+            assert await run == 2
+        assert house.ran == ["numbers", "twice"]
 
 
 async def test_other_code_takes_nothing_from_the_log(house: House) -> None:

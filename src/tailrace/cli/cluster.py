@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
@@ -200,7 +201,14 @@ async def _cluster() -> AsyncIterator[tuple[Cluster, Front, list[str]]]:
 
 
 async def demo() -> int:
-    """Show it; returns the exit status: 1 if anything was lost or came twice."""
+    """Show it; returns the exit status: 1 if anything was lost or came twice.
+
+    Raises ToolMissing if Redis, or what talks to it, is not installed.
+    """
+    if missing := [name for name in ("hiredis", "saq") if find_spec(name) is None]:
+        raise ToolMissing(
+            f"{' and '.join(missing)}: not installed", hint="pip install 'tailrace[redis,worker]'"
+        )
     console = render.console()
     console.print("Starting a Redis, two servers and two workers …", style="dim")
     async with _cluster() as (cluster, front, servers):

@@ -3,6 +3,7 @@
 The law of this file: completing looks, and never runs what it names.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import rich_click as click
 
 from tailrace.cli.options import run_async
 from tailrace.cli.targets import example_names
+from tailrace.errors import TailraceError
 from tailrace.runtime import Runtime
-from tailrace.settings import Settings
+from tailrace.settings import from_environment, load
 
 
 class ExecutionId(click.ParamType[str]):
@@ -20,18 +22,25 @@ class ExecutionId(click.ParamType[str]):
     name = "execution"
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        """Those that begin so, newest first."""
+        """Those that begin so, newest first, of the store that the command would read."""
         from click.shell_completion import CompletionItem
 
+        flags = {"store": ctx.params["store"]} if ctx.params.get("store") else {}
+        settings = load(from_environment(os.environ) | flags)
+        workspace = ctx.params.get("workspace") or "default"
+
         async def newest() -> list[Any]:
-            async with Runtime(Settings()) as runtime:
+            async with Runtime(settings) as runtime:
                 return [
                     CompletionItem(entry.execution_id, help=f"{entry.flow} {entry.status}")
-                    for entry in await runtime.entries(limit=50)
-                    if entry.execution_id.startswith(incomplete.upper())
+                    for entry in await runtime.entries(workspace, limit=200)
+                    if entry.execution_id.lower().startswith(incomplete.lower())
                 ]
 
-        return run_async(newest)
+        try:
+            return run_async(newest)
+        except TailraceError:
+            return []  # the command itself says what is wrong
 
 
 class Target(click.ParamType[str]):

@@ -4,13 +4,12 @@ The law of this file: findings go to stdout as they are made, what is waited for
 has a sign and a word, never colour alone.
 """
 
-import json
 import sys
 
 from rich.text import Text
 
 from tailrace.cli import render
-from tailrace.cli.options import DONE, FAILED
+from tailrace.cli.options import DONE, FAILED, print_json
 from tailrace.client.doctor import examine
 from tailrace.client.verdicts import DOCUMENT, Finding, Level
 
@@ -29,7 +28,7 @@ async def check(url: str, idle_s: float, token: str | None, *, as_json: bool) ->
         nonlocal problems
         problems += finding.level == "problem"
         if as_json:
-            print(json.dumps(finding.to_dict(), ensure_ascii=False), flush=True)
+            print_json(finding.to_dict())
         else:
             console.print(_text(finding))
 

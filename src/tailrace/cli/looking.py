@@ -4,9 +4,9 @@ The law of this file: what is shown comes from the log, or from a server that ha
 nothing and changes nothing.
 """
 
-import json
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
@@ -20,10 +20,12 @@ from tailrace.cli.options import (
     Server,
     examples,
     json_option,
+    print_json,
     run_async,
     server_options,
     status_exit,
     store_option,
+    workspace_option,
 )
 from tailrace.cli.views import View, print_summary, view_for
 from tailrace.client import Client
@@ -32,13 +34,13 @@ from tailrace.events import Event
 from tailrace.filters import LEVELS
 from tailrace.lifecycle import ExecutionState
 from tailrace.runtime import Runtime
-from tailrace.settings import Settings
+from tailrace.settings import Settings, shown
 
 
 @click.command(
     epilog=examples(
         "tailrace tail",
-        "tailrace tail 01KA8Y4Q --after 120",
+        "tailrace tail 01KA8Y4QZ8W3V5N7M2K4T6Y8PA --after 120",
         "tailrace tail --last 20 --events 'node.*,log.line' --level warning",
         "tailrace tail --raw --source stderr --search error --since 10m",
         "tailrace tail --all --url http://127.0.0.1:8787 --json",
@@ -58,6 +60,7 @@ from tailrace.settings import Settings
 @click.option(
     "--raw", is_flag=True, help="Only log lines and generated text, as they were written."
 )
+@workspace_option
 @server_options
 @json_option
 @store_option
@@ -68,6 +71,7 @@ def tail(
     last: int | None,
     no_follow: bool,
     raw: bool,
+    workspace: str,
     server: Server | None,
     as_json: bool,
     settings: Settings,
@@ -82,18 +86,17 @@ def tail(
     if raw:
         choice["events"] = choice["events"] or "log.line,llm.chunk"
     view = view_for(as_json=as_json, stream=True, raw=raw, many=every)
-    watch = partial(_tail, settings, server, view, execution_id, after, choice, every=every)
-    sys.exit(run_async(watch))
+    source = partial(_source, settings, server, workspace)
+    sys.exit(run_async(lambda: _tail(source, workspace, view, execution_id, after, choice, every)))
 
 
 async def _tail(
-    settings: Settings,
-    server: Server | None,
+    opened: Callable[[], AbstractAsyncContextManager[Runtime | Client]],
+    workspace: str,
     view: View,
     execution_id: str | None,
     after: str | None,
     choice: Mapping[str, Any],
-    *,
     every: bool,
 ) -> int:
     """Show the events of an execution, or of all until interrupted; returns the exit status.
@@ -101,12 +104,16 @@ async def _tail(
     That is the one that the execution's end stands for.
     """
     last: Event | None = None
-    async with _source(settings, server) as source:
-        found = (
-            source.follow_many(after=after, **choice)
-            if every
-            else source.follow(execution_id or await _newest(source), after, **choice)
-        )
+    async with opened() as source:
+        if isinstance(source, Client):
+            await _reach(source, execution_id)
+        if not every:
+            name = execution_id or await _newest(source, workspace)
+            found: AsyncIterator[Event] = source.follow(name, after, **choice)
+        elif isinstance(source, Client):
+            found = source.follow_many(after=after, **choice)
+        else:
+            found = source.follow_many(workspace=workspace, after=after, **choice)
         with view:
             async for event in found:
                 view.show(event)
@@ -121,7 +128,7 @@ async def _tail(
     "--limit", default=20, type=click.IntRange(1, 200), show_default=True, help="The most to list."
 )
 @click.option("--status", help="Only executions that are running, failed, …")
-@click.option("--workspace", default="default", show_default=True, help="Whose executions.")
+@workspace_option
 @server_options
 @json_option
 @store_option
@@ -148,51 +155,80 @@ def ls(
     found = run_async(rows)
     if as_json:
         for row in found:
-            print(json.dumps(row, ensure_ascii=False))
+            print_json(row)
     elif found:
         render.console().print(render.table(found))
     else:
-        print("No executions yet. Start one: tailrace run etl", file=sys.stderr)
+        which = f"{status} executions" if status else "executions"
+        where = server.url if server else shown(settings.store)
+        print(f"No {which} in workspace {workspace} of {where}", file=sys.stderr)
+        if not status:
+            print("Start one: tailrace run etl", file=sys.stderr)
 
 
-@click.command(epilog=examples("tailrace show 01KA8Y4Q", "tailrace show 01KA8Y4Q --json"))
+@click.command(
+    epilog=examples(
+        "tailrace show 01KA8Y4QZ8W3V5N7M2K4T6Y8PA",
+        "tailrace show 01KA8Y4QZ8W3V5N7M2K4T6Y8PA --at 12 --json | jq .status",
+    )
+)
 @click.argument("execution_id", type=ExecutionId())
+@click.option("--at", type=click.IntRange(0), help="As it was after the event with this id.")
+@workspace_option
 @server_options
 @json_option
 @store_option
-def show(execution_id: str, server: Server | None, as_json: bool, settings: Settings) -> None:
+def show(
+    execution_id: str,
+    at: int | None,
+    workspace: str,
+    server: Server | None,
+    as_json: bool,
+    settings: Settings,
+) -> None:
     """Show one execution: its nodes, how long they took, and how it ended."""
-    state = run_async(lambda: _look(settings, execution_id, server))
+    state = run_async(lambda: _look(_source(settings, server, workspace), execution_id, at))
     if as_json:
-        print(json.dumps(state.to_dict(), ensure_ascii=False))
+        print_json(state.to_dict())
     else:
         print_summary(state)
 
 
-async def _look(settings: Settings, execution_id: str, server: Server | None) -> ExecutionState:
+async def _look(
+    opened: AbstractAsyncContextManager[Runtime | Client], execution_id: str, at: int | None
+) -> ExecutionState:
     """Fold an execution, from the file or from a server."""
-    async with _source(settings, server) as source:
+    async with opened as source:
         if isinstance(source, Runtime):
             await source.log.entry(execution_id)
-            return await source.view(execution_id)
-        state = ExecutionState(id=execution_id)
-        async for event in source.follow(execution_id, live=False):
-            if event.id is not None:
-                state.apply(event)
-        return state
+            return await source.view(execution_id, at)
+        return ExecutionState.load(await source.get(execution_id, at))
 
 
 def _source(
-    settings: Settings, server: Server | None
+    settings: Settings, server: Server | None, workspace: str
 ) -> AbstractAsyncContextManager[Runtime | Client]:
-    return Runtime(settings) if server is None else server.client()
+    return Runtime(settings) if server is None else server.client(workspace)
 
 
-async def _newest(source: Runtime | Client) -> str:
+async def _reach(server: Client, execution_id: str | None) -> None:
+    """Find out whether a server is there, and has what is asked for, before waiting for it.
+
+    A stream that is cut later is taken up again, and what that waits for is said on stderr.
+    """
+    await (server.list(limit=1) if execution_id is None else server.get(execution_id))
+    told = logging.StreamHandler()
+    told.setFormatter(logging.Formatter("tailrace: %(message)s"))
+    logger = logging.getLogger("tailrace.client")
+    logger.addHandler(told)
+    logger.setLevel(logging.INFO)
+
+
+async def _newest(source: Runtime | Client, workspace: str) -> str:
     if isinstance(source, Client):
         found = [row["execution_id"] for row in (await source.list(limit=1))["executions"]]
     else:
-        found = [entry.execution_id for entry in await source.entries(limit=1)]
+        found = [entry.execution_id for entry in await source.entries(workspace, limit=1)]
     if not found:
         raise ExecutionNotFound("There are no executions yet", hint="Start one: tailrace run etl")
     return str(found[0])

@@ -9,8 +9,8 @@ import sys
 import rich_click as click
 
 from tailrace.cli import graph, looking, running, services, tokens, transfer
-from tailrace.cli.options import FAILED, fail
-from tailrace.errors import TailraceError
+from tailrace.cli.options import CANCELLED, FAILED, USAGE, fail
+from tailrace.errors import TailraceError, UsageError
 from tailrace.version import __version__
 
 click.rich_click.MAX_WIDTH = 100
@@ -20,9 +20,20 @@ click.rich_click.TEXT_MARKUP = "ansi"
 def main() -> None:
     """Run the command line; every error of ours is one line and an exit status."""
     try:
-        cli(prog_name="tailrace")
+        sys.exit(cli(prog_name="tailrace", standalone_mode=False))
     except TailraceError as error:
         fail(error)
+    except click.UsageError as error:
+        if len(sys.argv) == 1:  # nothing was asked: its message is the help
+            error.show()
+            sys.exit(USAGE)
+        command = error.ctx.command_path if error.ctx else "tailrace"
+        hint = f"`{command} --help` shows how."
+        fail(UsageError(error.format_message().rstrip("."), hint=hint))
+    except click.ClickException as error:
+        fail(TailraceError(error.format_message()))
+    except click.Abort:
+        sys.exit(CANCELLED)
     except BrokenPipeError:
         # The reader of our output left (`| head`): not an error, and nothing more to say.
         sys.stderr.close()

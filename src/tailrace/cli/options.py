@@ -6,6 +6,7 @@ an error is one line on stderr with its code and what to do. Exit status: 0 done
 """
 
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -81,7 +82,7 @@ class Server:
     token: str | None
 
     def client(self, workspace: str = "default") -> Client:
-        """A client on it."""
+        """A client on it. Raises InvalidRequest for a URL that is none."""
         return Client(self.url, workspace=workspace, token=self.token)
 
 
@@ -103,8 +104,16 @@ def token_option(words: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     return click.option("--token", metavar="TOKEN", envvar="TAILRACE_TOKEN", help=words)
 
 
+workspace_option = click.option(
+    "--workspace", default="default", show_default=True, help="Whose executions."
+)
 store_option = settings_options("store")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def print_json(value: Any) -> None:
+    """One object, one line, as compact as on the wire."""
+    print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
 
 
 def examples(*lines: str) -> str:
@@ -146,17 +155,21 @@ def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except KeyboardInterrupt:
         sys.exit(CANCELLED)
     except BaseExceptionGroup as group:
-        if error := _only(group):
+        error = _only(group)
+        if isinstance(error, TailraceError):
             fail(error)
+        # Whoever read our output has left: `print` says so by the one, rich by the other.
+        if isinstance(error, BrokenPipeError | SystemExit):
+            raise error from None
         raise
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> TailraceError | None:
-    """The one error of ours in a task group's bundle."""
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error in a task group's bundle; the bundle, if there are several."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    return error if isinstance(error, TailraceError) else None
+    return error
 
 
 def status_exit(status: str) -> int:

@@ -82,7 +82,8 @@ def _style(event_type: str) -> str:
 def _detail(event: Event) -> str:
     data = event.data
     if event.type == "execution.queued":
-        return f"{data.get('kind')} {data.get('flow')} {short(data.get('input'))}"
+        given = "" if data.get("input") is None else f" {short(data['input'])}"
+        return f"{data.get('kind')} {data.get('flow')}{given}"
     if event.type == "output.item":
         return short(data.get("value"))
     if error := data.get("error"):
@@ -98,7 +99,10 @@ def _detail(event: Event) -> str:
     return "  ".join(part for part in parts if part)
 
 
-_SHOWN = {"duration_ms", "total_duration_ms", "output_summary", "output", "node_count"}
+# Besides what has been said: times, since a line begins with one.
+_SHOWN = {"duration_ms", "total_duration_ms", "output_summary", "output", "node_count"} | {
+    f"{what}_at" for what in ("queued", "started", "completed", "failed")
+}
 
 
 def tree(state: ExecutionState, now: datetime | None = None) -> Tree:
@@ -162,16 +166,20 @@ def table(rows: Iterable[dict[str, Any]]) -> Table:
     """Executions as a table."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("execution", "status", "kind", "flow", "created", "events"):
-        # An id that is cut off cannot be copied: everything else gives way first.
-        made.add_column(title, no_wrap=True, min_width=26 if title == "execution" else None)
+        # An id that is cut off cannot be copied, and half a status says nothing: in a narrow
+        # terminal the others give way, which is why the time has no seconds.
+        made.add_column(title, no_wrap=True, min_width=_WIDTHS.get(title))
     for row in rows:
         sign, style = _SIGNS.get(row["status"], ("?", ""))
         status = Text(f"{sign} {row['status']}", style=style)
-        created = row["created_at"][:19].replace("T", " ")
+        created = row["created_at"][:16].replace("T", " ")
         made.add_row(
             row["execution_id"], status, row["kind"], escape(row["flow"]), created, str(row["head"])
         )
     return made
+
+
+_WIDTHS = {"execution": 26, "status": 11, "created": 16}
 
 
 def console(*, error: bool = False) -> Console:

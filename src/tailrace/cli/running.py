@@ -29,6 +29,7 @@ from tailrace.cli.options import (
     settings_options,
     status_exit,
     store_option,
+    workspace_option,
 )
 from tailrace.cli.targets import load_flow
 from tailrace.cli.views import View, view_for
@@ -77,15 +78,18 @@ def run(
 def _input(text: str | None) -> Any:
     if text is None:
         return None
+    hint = "Give a JSON object, or @FILE with one."
     try:
         if text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
-        return json.loads(text)
+        given = json.loads(text)
     except OSError as error:
-        raise InvalidInput(f"{text[1:]}: {error.strerror}") from None
+        raise InvalidInput(f"--input {text}: {error.strerror}", hint=hint) from None
     except ValueError as error:
-        hint = "Give a JSON object, or @FILE with one."
         raise InvalidInput(f"--input is not JSON: {error}", hint=hint) from None
+    if not isinstance(given, dict | None):
+        raise InvalidInput("--input is JSON, but no object", hint=hint)
+    return given
 
 
 async def _run_flow(
@@ -181,19 +185,24 @@ class _Echo:
         self._streams[source].flush()
 
 
-@click.command(epilog=examples("tailrace cancel 01KA8Y4Q --reason 'wrong day'"))
+@click.command(epilog=examples("tailrace cancel 01KA8Y4QZ8W3V5N7M2K4T6Y8PA --reason 'wrong day'"))
 @click.argument("execution_id", type=ExecutionId())
 @click.option("--reason", help="Why; it is kept in the log.")
+@workspace_option
 @server_options
 @store_option
 def cancel(
-    execution_id: str, reason: str | None, server: Server | None, settings: Settings
+    execution_id: str,
+    reason: str | None,
+    workspace: str,
+    server: Server | None,
+    settings: Settings,
 ) -> None:
     """Stop an execution, in whichever process it runs."""
 
     async def stop() -> str:
         if server is not None:
-            async with server.client() as client:
+            async with server.client(workspace) as client:
                 return str((await client.cancel(execution_id, reason))["status"])
         async with Runtime(settings) as runtime:
             return (await runtime.cancel(execution_id, by="cli", reason=reason)).status

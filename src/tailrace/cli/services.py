@@ -100,6 +100,7 @@ def serve(
 
     workloads = dict(map(_workload, allowed))
     serving.refuse_exposed(settings)
+    serving.require_keys(settings)
     if settings.workers > 1 and child is None:
         sys.exit(workers.keep(settings))
     flows = [flow for target in targets for flow in load_flows(target)]

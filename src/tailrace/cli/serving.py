@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,7 +25,7 @@ from tailrace.cli.listening import Child, address, listen
 from tailrace.cli.options import DONE, FAILED, redactor
 from tailrace.cli.targets import load_flow
 from tailrace.client import Client
-from tailrace.errors import AddressUnavailable, AuthRequired
+from tailrace.errors import AddressUnavailable, AuthRequired, InvalidSetting
 from tailrace.http.origins import LocalOnly, is_loopback
 from tailrace.lifecycle import ExecutionState
 from tailrace.settings import Settings, shown
@@ -34,13 +35,21 @@ EXIT_SLACK_S = 2.0  # after the drain time, for lifespan shutdown and the store'
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says where it is when it listens, and cannot hang when it ends."""
+    """uvicorn, which says where it is when it listens, and cannot hang when it ends.
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    It opens the Tailrace that it serves by itself: of an error in an app's lifespan uvicorn makes a
+    traceback, and here it stays an error of ours.
+    """
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, tailrace: Tailrace) -> None:
         super().__init__(config)
-        self.settings = settings
+        self.settings, self.tailrace = settings, tailrace
         self.listening = anyio.Event()
         self.child: Child | None = None  # of a parent, which says for all where they are
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with self.tailrace:
+            await super()._serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -104,14 +113,15 @@ def _server(
     child: Child | None = None,
 ) -> _Server:
     journal.configure(settings.log_format, access=settings.access_log)
-    app = Tailrace(
+    tailrace = Tailrace(
         settings=settings, flows=flows, workloads=workloads, redactor=redactor(settings)
-    ).asgi()
+    )
+    app = tailrace.asgi()
     if settings.auth is None and not asks(settings):
         app = LocalOnly(app)
     if child is not None:
         app = child.without_shared_metrics(app)
-    server = _Server(server_config(app, settings), settings)
+    server = _Server(server_config(app, settings), settings, tailrace)
     server.child = child
     return server
 
@@ -120,6 +130,15 @@ def refuse_exposed(settings: Settings) -> None:
     """Refuse to serve other machines without asking who is there. Raises AuthRequired."""
     if settings.auth is None and not asks(settings) and not is_loopback(settings.host):
         raise AuthRequired(f"{settings.host!r} is reached from other machines, and nobody is asked")
+
+
+def require_keys(settings: Settings) -> None:
+    """Raise InvalidSetting for a file of keys that is none: no JWT would ever be good."""
+    keys = settings.jwt_keys
+    if keys is not None and "://" not in keys and not Path(keys).expanduser().is_file():
+        raise InvalidSetting(
+            f"jwt_keys: there is no file {keys}", hint="Name a file, or the URL of a key set."
+        )
 
 
 def serve(
@@ -159,7 +178,10 @@ async def demo(settings: Settings, updates: int) -> int:
         if not server.started:
             return FAILED
         url = address(settings)
-        ok = await _show(url, updates)
+        try:
+            ok = await _show(url, updates)
+        except (BrokenPipeError, SystemExit):  # the latter is rich's: who read this has left
+            ok = False
         if sys.stdout.isatty():
             print(f"\nStill serving at {url}/ui/ — Ctrl-C ends it. In another shell:")
             print("  tailrace ls\n  tailrace tail\n  tailrace run etl")

@@ -82,16 +82,19 @@ def _load(place: str) -> ModuleType:
         return _load_file(example)
     if str(Path.cwd()) not in sys.path:  # as `python -m` does
         sys.path.insert(0, str(Path.cwd()))
+    shipped = ", ".join(example_names())
+    unknown = TargetNotFound(f"{place!r} is no module, file or example ({shipped})")
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise unknown
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name and place.split(".")[0] != error.name.split(".")[0]:
             raise _broken(place, error) from error
-        shipped = ", ".join(example_names())
-        raise TargetNotFound(f"{place!r} is no module, file or example ({shipped})") from None
+        raise unknown from None
     except TailraceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(place, error) from error
 
 
@@ -108,12 +111,12 @@ def _load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except TailraceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(str(path), error) from error
     return module
 
 
-def _broken(place: str, error: Exception) -> TargetNotFound:
+def _broken(place: str, error: BaseException) -> TargetNotFound:
     return TargetNotFound(
         f"{place} cannot be loaded: {type(error).__name__}: {error}",
         hint="Run it with python to see where.",

@@ -4,7 +4,6 @@ The law of this file: a key is printed once, when it is made, alone on stdout; a
 nothing here that could print it.
 """
 
-import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from tailrace.auth import RIGHTS, ROLES, Rights, rights_of
 from tailrace.cli import render
-from tailrace.cli.options import examples, json_option, run_async, store_option
+from tailrace.cli.options import examples, json_option, print_json, run_async, store_option
 from tailrace.clock import SystemClock, rfc3339
 from tailrace.errors import InvalidRequest
 from tailrace.runtime import Runtime
@@ -33,7 +32,13 @@ def token() -> None:
     """API keys: who may use a server that asks."""
 
 
-@token.command()
+@token.command(
+    epilog=examples(
+        "tailrace token create --workspace default --role viewer --name ann",
+        "tailrace token create --workspace '*' --role viewer --expires never --name prometheus",
+        "tailrace token create --role operator --expires 12h --json | jq -r .token",
+    )
+)
 @click.option(
     "--workspace",
     "workspaces",
@@ -75,7 +80,7 @@ def create(
     key, key_id = run_async(make)
     if as_json:
         shown = {"id": key_id, "token": key, "expires_at": rfc3339(until) if until else None}
-        print(json.dumps(shown))
+        print_json(shown)
     else:
         where = ", ".join(workspaces)
         print(f"tailrace: key {key_id}, {role} in {where}; it is shown only now", file=sys.stderr)
@@ -102,7 +107,9 @@ def expiry(text: str, now: datetime) -> datetime | None:
     return until
 
 
-@token.command(name="list")
+@token.command(
+    name="list", epilog=examples("tailrace token list", "tailrace token list --json | jq .state")
+)
 @json_option
 @store_option
 def list_(as_json: bool, settings: Settings) -> None:
@@ -115,7 +122,7 @@ def list_(as_json: bool, settings: Settings) -> None:
     found = run_async(keys)
     if as_json:
         for key in found:
-            print(json.dumps(key, ensure_ascii=False))
+            print_json(key)
     elif found:
         render.console().print(_table(found))
     else:
@@ -132,7 +139,9 @@ def _table(keys: list[dict[str, Any]]) -> Table:
     return table
 
 
-@token.command()
+@token.command(
+    epilog=examples("tailrace token revoke 5e87b380630c", "tailrace token revoke subject:ann")
+)
 @click.argument("key_id")
 @store_option
 def revoke(key_id: str, settings: Settings) -> None:

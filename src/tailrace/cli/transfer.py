@@ -15,8 +15,8 @@ from tailrace.settings import Settings
 
 @click.command(
     epilog=examples(
-        "tailrace export 01KA8Y4Q > run.ndjson",
-        "tailrace export 01KA8Y4Q | jq -r 'select(.type == \"log.line\").data.line'",
+        "tailrace export 01KA8Y4QZ8W3V5N7M2K4T6Y8PA > run.ndjson",
+        "tailrace export 01KA8Y4QZ8W3V5N7M2K4T6Y8PA | jq -r 'select(.type == \"log.line\").data.line'",
     )
 )
 @click.argument("execution_id", type=ExecutionId())
@@ -30,7 +30,7 @@ def export(execution_id: str, settings: Settings) -> None:
 
 @click.command(
     name="import",
-    epilog=examples("tailrace import run.ndjson", "tailrace import run.ndjson --as 01KA8Y4Q-copy"),
+    epilog=examples("tailrace import run.ndjson", "tailrace import run.ndjson --as copy-of-it"),
 )
 @click.argument("file")
 @click.option("--as", "as_", metavar="ID", help="Another id for it, where its own is taken.")

@@ -1,22 +1,23 @@
 """`tailrace worker`: runs what waits in the work queue, until it is told to stop.
 
 The law of this file: the first signal drains, the second hands everything over at once; both end
-with exit status 0, because nothing is lost by either.
+with exit status 0, because nothing is lost by either. Both end: a node's thread that does not is
+left behind.
 """
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import anyio
 import uvicorn
-from anyio.abc import TaskGroup
 
 from tailrace import journal
 from tailrace.api import Tailrace
 from tailrace.cli.listening import address, listen
-from tailrace.cli.options import redactor
+from tailrace.cli.options import DONE, redactor
 from tailrace.cli.serving import server_config, tune_collector
 from tailrace.http.upkeep import worker_app
 from tailrace.settings import Settings, is_redis
@@ -52,7 +53,8 @@ async def work(settings: Settings, flows: Sequence[Startable]) -> None:
             flush=True,
         )
         async with _answering(tailrace), anyio.create_task_group() as tasks:
-            tasks.start_soon(_heed, worker, tasks)
+            tasks.start_soon(_heed, worker)
+            tasks.start_soon(_last_resort, worker)
             await worker.run()
             tasks.cancel_scope.cancel()
 
@@ -73,12 +75,19 @@ async def _answering(tailrace: Tailrace) -> AsyncIterator[None]:
         server.should_exit = True
 
 
-async def _heed(worker: Worker, tasks: TaskGroup) -> None:
+async def _last_resort(worker: Worker) -> None:
+    """End the process: nothing runs in it any more but threads that nobody can interrupt."""
+    await worker.left.wait()
+    sys.stderr.flush()
+    os._exit(DONE)
+
+
+async def _heed(worker: Worker) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         told = False
         async for _ in signals:
             if told:
-                tasks.cancel_scope.cancel()
+                worker.leave()
             else:
                 print("tailrace worker: draining; once more to leave at once", file=sys.stderr)
                 worker.stop()

@@ -3,9 +3,12 @@
 The law of this file: transport only; every decision is in `resume`. Its twin is `sync`.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, Unpack
+from weakref import WeakSet
 
 import httpx
 
@@ -18,6 +21,7 @@ from tailrace.client.answers import (
     json_of,
     output_of,
     problem_of,
+    server_url,
     unreachable,
 )
 from tailrace.client.resume import ATTEMPTS, Resume, choice
@@ -32,8 +36,10 @@ class Follow:
     """An execution's events across reconnects: an async iterator that knows its `position`."""
 
     def __init__(self, client: "Client", resume: Resume) -> None:
-        self._client, self._resume = client, resume
-        self._events = self._run()
+        self._resume = resume
+        # Not a method: in a cycle with this object all generators would be collected at once, and
+        # each be closed beside the one that closes it.
+        self._events = _events(client, resume)
 
     @property
     def position(self) -> str | None:
@@ -50,47 +56,56 @@ class Follow:
         """Stop following; the execution goes on."""
         await self._events.aclose()
 
-    async def _run(self) -> AsyncGenerator[Event, None]:
-        resume = self._resume
-        while not resume.ended:
-            try:
-                async for event in self._connection():
-                    yield event
-                pause = resume.closed()
-            except httpx.TransportError as error:
-                pause = resume.failed(error)
-            except TailraceError as error:
-                if not error.retryable:
-                    raise
-                pause = resume.failed(error)
-            if not resume.ended:
-                await self._client.clock.sleep(pause)
 
-    async def _connection(self) -> AsyncGenerator[Event, None]:
-        resume = self._resume
-        url = self._client.url(*resume.path())
-        http = self._client.http
-        async with http.stream(
-            "GET", url, headers=resume.connect() | self._client.headers(), params=resume.query()
-        ) as response:
-            if response.status_code >= 400:
-                await response.aread()
-                raise problem_of(response)
-            if not resume.answered(response.status_code, response.headers.get("content-type", "")):
-                return
-            async for chunk in response.aiter_raw():
-                for event in resume.feed(chunk):
+async def _events(client: "Client", resume: Resume) -> AsyncGenerator[Event, None]:
+    while not resume.ended:
+        try:
+            async with aclosing(_connection(client, resume)) as connection:
+                async for event in connection:
                     yield event
-                if resume.ended:
-                    return
+            pause = resume.closed()
+        except httpx.TransportError as error:
+            pause = resume.failed(error)
+        except TailraceError as error:
+            if not error.retryable:
+                raise
+            pause = resume.failed(error)
+        if not resume.ended:
+            await client.clock.sleep(pause)
+
+
+async def _connection(client: "Client", resume: Resume) -> AsyncGenerator[Event, None]:
+    url = client.url(*resume.path())
+    headers = resume.connect() | client.headers()
+    http = client.http
+    request = http.build_request("GET", url, headers=headers, params=resume.query())
+    # Not `http.stream`: asyncio ends generators in any order, and one of httpx's may be gone
+    # before the one that is in its block.
+    response = await http.send(request, stream=True)
+    client.connections.add(response)
+    try:
+        if response.status_code >= 400:
+            await response.aread()
+            raise problem_of(response)
+        if not resume.answered(response.status_code, response.headers.get("content-type", "")):
+            return
+        async for chunk in response.aiter_raw():
+            for event in resume.feed(chunk):
+                yield event
+            if resume.ended:
+                return
+    finally:
+        async with client.closing:
+            await response.aclose()
 
 
 class Client:
     """A Tailrace server, from asyncio. Use it as an async context manager.
 
     Errors are those of `tailrace.errors`, by the codes the server sends; a server that cannot
-    be reached raises ConnectionLost. `token` is an API key or a JWT, or a function that gives
-    one: it is called for each request, so that it can renew what expires.
+    be reached raises ConnectionLost, and a URL that is none InvalidRequest. `token` is an API key
+    or a JWT, or a function that gives one: it is called for each request, so that it can renew
+    what expires.
     """
 
     def __init__(
@@ -103,10 +118,13 @@ class Client:
         http: httpx.AsyncClient | None = None,
         clock: Clock | None = None,
     ) -> None:
+        server_url(url)
         self.base_url, self.workspace, self.attempts = url, workspace, attempts
         self._token = token
         self.http = http or httpx.AsyncClient(timeout=TIMEOUT)
         self.clock: Clock = clock or SystemClock()
+        self.connections = WeakSet[httpx.Response]()  # the streams that are open
+        self.closing = asyncio.Lock()
 
     def headers(self) -> dict[str, str]:
         """What each request says of who asks."""
@@ -128,8 +146,15 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self.http.aclose()
+        """Close the connections, also of a `follow` that was left by `break`.
+
+        Its generator may be finalized when the loop is about to end, and must have nothing to
+        wait for then: asyncio would print its complaint about that.
+        """
+        async with self.closing:
+            for response in list(self.connections):
+                await response.aclose()
+            await self.http.aclose()
 
     def follow(
         self,
@@ -176,9 +201,10 @@ class Client:
         answer = await self._call("POST", self.url("executions"), body)
         return str(answer["execution_id"])
 
-    async def get(self, execution_id: str) -> dict[str, Any]:
-        """One execution with its nodes."""
-        return await self._call("GET", self.url("executions", execution_id))
+    async def get(self, execution_id: str, at: int | None = None) -> dict[str, Any]:
+        """One execution with its nodes: as it is now, or as it was after the event `at`."""
+        url = self.url("executions", execution_id)
+        return await self._call("GET", url, params=None if at is None else {"at": at})
 
     async def list(self, **query: str | int) -> dict[str, Any]:
         """A page of executions; `limit`, `before` and `status` as in the API."""

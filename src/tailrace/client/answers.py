@@ -5,12 +5,35 @@ from typing import Any
 
 import httpx
 
-from tailrace.errors import ConnectionLost, ProtocolError, TailraceError, from_code
+from tailrace.errors import (
+    ConnectionLost,
+    InvalidRequest,
+    ProtocolError,
+    TailraceError,
+    from_code,
+)
 from tailrace.lifecycle import EXECUTION_ERRORS
 
 Token = str | Callable[[], str] | None
 # Reading waits for three heartbeats (3 × 15 s): a connection silent for longer is dead.
 TIMEOUT = httpx.Timeout(10.0, read=45.0)
+
+
+def server_url(text: str) -> httpx.URL:
+    """Read the URL of a server. Raises InvalidRequest."""
+    try:
+        parsed = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise InvalidRequest(f"{text!r} is not a URL: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        hint = "For example http://127.0.0.1:8787, or https://example.org/live"
+        raise InvalidRequest(f"{text!r} is not the URL of a server", hint=hint)
+    return parsed
+
+
+def said(error: Exception) -> str:
+    """What an error says; some of httpx say nothing but their name."""
+    return str(error) or type(error).__name__
 
 
 def api_url(base: str, *parts: str) -> str:
@@ -27,7 +50,7 @@ def bearer(token: Token) -> dict[str, str]:
 def unreachable(url: str, error: Exception) -> ConnectionLost:
     """The error for a server that does not answer."""
     return ConnectionLost(
-        f"{url} does not answer: {error!r}", hint="Is `tailrace serve` running there?"
+        f"{url} does not answer: {said(error)}", hint="Is `tailrace serve` running there?"
     )
 
 

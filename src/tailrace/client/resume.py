@@ -5,15 +5,18 @@ position moves only past an event that was handed to the caller; so whatever hap
 two events, the next connection asks for exactly the next one.
 """
 
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tailrace import sse
+from tailrace.client.answers import said
 from tailrace.errors import ConnectionLost, ProtocolError, TailraceError
 from tailrace.events import Event
 from tailrace.filters import Choice
 
+_logger = logging.getLogger("tailrace.client")
 ATTEMPTS = 10  # failures in a row, without an event between them, before the caller is told
 BACKOFF_MAX_S = 30.0
 RETRY_AFTER_MAX_S = 300.0  # a longer wait is for the caller to decide
@@ -85,8 +88,9 @@ class Resume:
                 self._epoch = str(event.data.get("epoch", ""))
             elif event.type == "stream.gap":
                 # A cut during a gap's frame repeats it on the next connection: tell it once.
-                if message.data not in self._told:
-                    self._told.add(message.data)
+                gap = f"{self._epoch} {event.execution_id} {sorted(event.data.items())}"
+                if gap not in self._told:
+                    self._told.add(gap)
                     yield event
             elif event.id is not None:
                 self._failures = 0
@@ -103,12 +107,13 @@ class Resume:
         return f"{event_id}@{self._epoch}" if self._epoch else str(event_id)
 
     def _pass(self, last_id: str) -> None:
-        """Move past events that a filter left out: an id without an event says so."""
+        """Move to where an id without an event says that this stands.
+
+        Past events that a filter left out; or to where a stream begins, if not where it was asked.
+        """
         if self.many is not None:
             self.position = last_id or self.position
-            return
-        seen = int((self.position or "0").partition("@")[0])
-        if last_id.isdigit() and int(last_id) > seen:
+        elif last_id.isascii() and last_id.isdigit():
             self.position = f"{last_id}@{self._epoch}" if self._epoch else last_id
 
     def closed(self) -> float:
@@ -125,11 +130,17 @@ class Resume:
         self._failures += 1
         if self._failures >= self.attempts:
             raise ConnectionLost(
-                f"{self.execution_id}: {self._failures} attempts failed; last: {error!r}",
+                f"{self._what()}: {self._failures} attempts failed; last: {said(error)}",
                 position=self.position,
             ) from error
-        ceiling = min(self._retry_s * 2.0 ** (self._failures - 1), BACKOFF_MAX_S)
+        # Who never gives up comes to powers that no float holds.
+        ceiling = min(self._retry_s * 2.0 ** min(self._failures - 1, 100), BACKOFF_MAX_S)
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
         asked = error.details.get("retry_after_s", 0) if isinstance(error, TailraceError) else 0
         # Not before the time that was asked for, and not all at that very moment.
-        return max(ceiling * jitter, min(asked, RETRY_AFTER_MAX_S) * (0.5 + jitter))
+        wait_s = max(ceiling * jitter, min(asked, RETRY_AFTER_MAX_S) * (0.5 + jitter))
+        _logger.info("%s: %s; trying again in %.1f s", self._what(), said(error), wait_s)
+        return wait_s
+
+    def _what(self) -> str:
+        return self.execution_id or "the workspace's stream"

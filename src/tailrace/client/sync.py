@@ -4,9 +4,12 @@ The law of this file: line for line what `aio` does, without the awaits; tests/u
 the two. Every decision is in `resume`.
 """
 
+import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, Unpack
+from weakref import WeakSet
 
 import httpx
 
@@ -19,6 +22,7 @@ from tailrace.client.answers import (
     json_of,
     output_of,
     problem_of,
+    server_url,
     unreachable,
 )
 from tailrace.client.resume import ATTEMPTS, Resume, choice
@@ -33,8 +37,10 @@ class Follow:
     """An execution's events across reconnects: an iterator that knows its `position`."""
 
     def __init__(self, client: "SyncClient", resume: Resume) -> None:
-        self._client, self._resume = client, resume
-        self._events = self._run()
+        self._resume = resume
+        # Not a method: in a cycle with this object all generators would be collected at once, and
+        # each be closed beside the one that closes it.
+        self._events = _events(client, resume)
 
     @property
     def position(self) -> str | None:
@@ -51,45 +57,54 @@ class Follow:
         """Stop following; the execution goes on."""
         self._events.close()
 
-    def _run(self) -> Generator[Event, None, None]:
-        resume = self._resume
-        while not resume.ended:
-            try:
-                yield from self._connection()
-                pause = resume.closed()
-            except httpx.TransportError as error:
-                pause = resume.failed(error)
-            except TailraceError as error:
-                if not error.retryable:
-                    raise
-                pause = resume.failed(error)
-            if not resume.ended:
-                self._client.pause(pause)
 
-    def _connection(self) -> Generator[Event, None, None]:
-        resume = self._resume
-        url = self._client.url(*resume.path())
-        http = self._client.http
-        with http.stream(
-            "GET", url, headers=resume.connect() | self._client.headers(), params=resume.query()
-        ) as response:
-            if response.status_code >= 400:
-                response.read()
-                raise problem_of(response)
-            if not resume.answered(response.status_code, response.headers.get("content-type", "")):
+def _events(client: "SyncClient", resume: Resume) -> Generator[Event, None, None]:
+    while not resume.ended:
+        try:
+            with closing(_connection(client, resume)) as connection:
+                yield from connection
+            pause = resume.closed()
+        except httpx.TransportError as error:
+            pause = resume.failed(error)
+        except TailraceError as error:
+            if not error.retryable:
+                raise
+            pause = resume.failed(error)
+        if not resume.ended:
+            client.pause(pause)
+
+
+def _connection(client: "SyncClient", resume: Resume) -> Generator[Event, None, None]:
+    url = client.url(*resume.path())
+    headers = resume.connect() | client.headers()
+    http = client.http
+    request = http.build_request("GET", url, headers=headers, params=resume.query())
+    # Not `http.stream`: asyncio ends generators in any order, and one of httpx's may be gone
+    # before the one that is in its block.
+    response = http.send(request, stream=True)
+    client.connections.add(response)
+    try:
+        if response.status_code >= 400:
+            response.read()
+            raise problem_of(response)
+        if not resume.answered(response.status_code, response.headers.get("content-type", "")):
+            return
+        for chunk in response.iter_raw():
+            yield from resume.feed(chunk)
+            if resume.ended:
                 return
-            for chunk in response.iter_raw():
-                yield from resume.feed(chunk)
-                if resume.ended:
-                    return
+    finally:
+        with client.closing:
+            response.close()
 
 
 class SyncClient:
     """A Tailrace server, from blocking code. Use it as a context manager.
 
     Errors are those of `tailrace.errors`, by the codes the server sends; a server that cannot
-    be reached raises ConnectionLost. `token` is an API key or a JWT, or a function that gives
-    one: it is called for each request, so that it can renew what expires.
+    be reached raises ConnectionLost, and a URL that is none InvalidRequest. `token` is an API key
+    or a JWT, or a function that gives one: it is called for each request, so that it can renew
+    what expires.
     """
 
     def __init__(
@@ -102,10 +117,13 @@ class SyncClient:
         http: httpx.Client | None = None,
         pause: Callable[[float], None] = pause,
     ) -> None:
+        server_url(url)
         self.base_url, self.workspace, self.attempts = url, workspace, attempts
         self._token = token
         self.http = http or httpx.Client(timeout=TIMEOUT)
         self.pause = pause
+        self.connections = WeakSet[httpx.Response]()  # the streams that are open
+        self.closing = threading.Lock()
 
     def headers(self) -> dict[str, str]:
         """What each request says of who asks."""
@@ -127,8 +145,15 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self.http.close()
+        """Close the connections, also of a `follow` that was left by `break`.
+
+        Its generator may be finalized when the loop is about to end, and must have nothing to
+        wait for then: asyncio would print its complaint about that.
+        """
+        with self.closing:
+            for response in list(self.connections):
+                response.close()
+            self.http.close()
 
     def follow(
         self,
@@ -175,9 +200,10 @@ class SyncClient:
         answer = self._call("POST", self.url("executions"), body)
         return str(answer["execution_id"])
 
-    def get(self, execution_id: str) -> dict[str, Any]:
-        """One execution with its nodes."""
-        return self._call("GET", self.url("executions", execution_id))
+    def get(self, execution_id: str, at: int | None = None) -> dict[str, Any]:
+        """One execution with its nodes: as it is now, or as it was after the event `at`."""
+        url = self.url("executions", execution_id)
+        return self._call("GET", url, params=None if at is None else {"at": at})
 
     def list(self, **query: str | int) -> dict[str, Any]:
         """A page of executions; `limit`, `before` and `status` as in the API."""

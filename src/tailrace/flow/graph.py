@@ -163,7 +163,7 @@ def current(who: str, hint: str | None = None) -> Graph:
     """The graph that is being drawn. Raises InvalidFlow outside a flow."""
     graph = _current.get()
     if graph is None:
-        raise InvalidFlow(f"{who} is called inside a @flow", hint=hint)
+        raise InvalidFlow(f"{who} can be called only inside a @flow", hint=hint)
     return graph
 
 

@@ -5,7 +5,7 @@ what can be described is what users' own annotations say, through pydantic.
 """
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import (
@@ -74,13 +74,20 @@ def input_model(name: str, signature: inspect.Signature, hints: dict[str, Any]) 
     return create_model(f"{name}_input", __config__=config, **fields)
 
 
+def _message(found: Mapping[str, Any]) -> str:
+    """What pydantic found; of a model of ours nobody has heard."""
+    if not found["loc"] and found["type"] == "model_type":
+        return "the input is an object, with the parameters' names as its keys"
+    return str(found["msg"])
+
+
 def validate_arguments(name: str, model: type[BaseModel], value: Any) -> dict[str, Any]:
     """Validate an input and return it as arguments. Raises InvalidInput."""
     try:
         made = model.model_validate({} if value is None else value)
     except ValidationError as error:
         problems = [
-            {"at": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
+            {"at": ".".join(str(part) for part in found["loc"]), "message": _message(found)}
             for found in error.errors()
         ]
         first = problems[0]

@@ -92,7 +92,13 @@ class Direct(asyncio.Protocol):
                 return
 
     def _write(self, batch: Batch) -> None:
-        self._send(self._chunk(batch))
+        try:
+            if batch.gap is not None:
+                self._transport.write(chunk(self._words.control(batch.gap)))
+            self._send(self._chunk(batch))
+        except Exception:  # noqa: BLE001 - who pushes, and all others, must not fail with it
+            self._cut("an event could not be written")
+            return
         if batch.ended:
             self._end(batch.ending)
         elif self._batch_s and not self._watcher.behind:  # a replay is not paced
@@ -114,24 +120,21 @@ class Direct(asyncio.Protocol):
         """Read a page that memory no longer holds."""
         try:
             batch = await self._watcher.fetch()
-        except Exception:
-            # Cut without an end: the client sees that, and resumes from its last event.
-            execution_id = self._words.execution_id
-            _logger.exception(
-                "a stream was cut: its log could not be read", extra={"execution_id": execution_id}
-            )
-            self._watcher.ending = "error"
-            self._transport.abort()
+        except Exception:  # noqa: BLE001 - it is this stream's alone
+            self._cut("its log could not be read")
             return
         self._waiting = False
         if not self._transport.is_closing():
-            if batch.gap:
-                self._transport.write(chunk(self._words.control(batch.gap)))
-            if batch.records:  # an empty chunk would say that the response ends
-                self._write(batch)
-            elif batch.ended:
-                self._end(batch.ending)
+            self._write(batch)
             self._go_on()
+
+    def _cut(self, why: str) -> None:
+        """Cut it without an end: the client sees that, and resumes from its last event."""
+        extra = {"execution_id": self._words.execution_id}
+        _logger.exception("a stream was cut: %s", why, extra=extra)
+        self._watcher.ending = "error"
+        self._hold()
+        self._transport.abort()
 
     def _end(self, reason: str, goodbye: bytes = b"") -> None:
         if not self._transport.is_closing():

@@ -25,6 +25,7 @@ NDJSON, PLAIN = "application/x-ndjson", "text/plain"
 LOG_TYPES = (LINE, "log.sealed")
 ANEW = ("execution.started", "node.retrying")  # after which a text may come from its beginning
 CUT = " … [the line was longer and was cut]"
+FORMS_MAX = 16  # of one batch, kept for others who want the same; each is as large as a page
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +127,8 @@ def _made(form: tuple[Face, Filter | None, bool, bool], batch: Batch) -> bytes:
         made = face.frames(chosen)
         if batch.records and (not chosen or chosen[-1].seq != batch.last):
             made += face.passed(batch.last)
+        if len(batch.forms) >= FORMS_MAX:
+            del batch.forms[next(iter(batch.forms))]
         made = batch.forms[form] = chunk(made) if chunked else made
     return made
 
@@ -163,7 +166,11 @@ class Words:
         return writer(self.face, self.wanted, compacted=self.compacted, chunked=chunked)
 
     def preamble(self, opening: Opening) -> bytes:
-        """The first bytes: sent at once, so that a client knows it is connected and to what."""
+        """The first bytes: sent at once, so that a client knows it is connected and to what.
+
+        Where it does not begin where the client stands, they move it there: one that is cut before
+        its first event must not ask for the newest ones, or from a while ago, once more.
+        """
         gap, entry = opening.gap, opening.entry
         opened = events.StreamOpen(
             execution_id=entry.execution_id,
@@ -174,7 +181,14 @@ class Words:
             resumed=opening.resumed,
             gap=gap.data() if gap else None,
         )
-        return self.first(opened) + (self.control(gap) if gap else b"")
+        elsewhere = opening.after and not opening.resumed
+        return b"".join(
+            [
+                self.first(opened),
+                self.control(gap) if gap else b"",
+                self.face.passed(opening.after) if elsewhere else b"",
+            ]
+        )
 
     def first(self, opened: events.StreamOpen) -> bytes:
         """How a stream begins."""

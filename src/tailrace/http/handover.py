@@ -34,6 +34,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     _head_bytes = 0  # of a head that has begun and is not whole
     _in_head = True
+    _requests = 0  # that were whole
     _patience: asyncio.TimerHandle | None = None  # while a request is awaited that is not whole
     _unanswered: Sequence[RequestResponseCycle] = ()  # pipelined, but for the newest
 
@@ -62,8 +63,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came. If it all was of one head, that must not go on for ever."""
+        before = self._requests
         super().data_received(data)
-        if self._in_head and self.parser is not None:
+        if self._in_head and self._requests == before and self.parser is not None:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES and not self.transport.is_closing():
                 self.transport.write(TOO_LARGE)
@@ -87,6 +89,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is, too."""
+        self._requests += 1
         self._whole()
         super().on_message_complete()
 

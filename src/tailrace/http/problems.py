@@ -5,6 +5,7 @@ can do about it is in `hint`. A stack trace never leaves the server.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,10 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from tailrace.errors import InvalidRequest, TailraceError
+from tailrace.errors import InvalidRequest, MethodNotAllowed, RouteNotFound, TailraceError
 
 _logger = logging.getLogger("tailrace.http")
 RETRY_AFTER_S = 1
+SENT_AS = "Send an object with `Content-Type: application/json`; curl does with --json."
 CODE = "tailrace.code"  # in the ASGI scope of a request that was answered with an error
 
 
@@ -51,12 +53,15 @@ class _ProblemResponse(JSONResponse):
         super().__init__(body, status_code, headers)
 
 
-def problem(error: TailraceError) -> Response:
-    """Write an error down."""
+def problem(
+    error: TailraceError, headers: Mapping[str, str] | None = None, status: int | None = None
+) -> Response:
+    """Write an error down; it may have headers and a status of its own."""
+    status = status or error.status
     body: dict[str, Any] = {
         "type": f"urn:tailrace:error:{error.code}",
         "title": type(error).__name__,
-        "status": error.status,
+        "status": status,
         "code": error.code,
         "detail": error.message,
         "retryable": error.retryable,
@@ -67,8 +72,8 @@ def problem(error: TailraceError) -> Response:
         if name in error.details:
             body[name] = error.details[name]
     wait_s = error.details.get("retry_after_s", RETRY_AFTER_S)
-    headers = {"Retry-After": str(wait_s)} if error.retryable else None
-    return _ProblemResponse(body, status_code=error.status, headers=headers)
+    retry = {"Retry-After": str(wait_s)} if error.retryable else {}
+    return _ProblemResponse(body, status_code=status, headers={**retry, **(headers or {})})
 
 
 def _known(_: Request, error: Exception) -> Response:
@@ -82,24 +87,34 @@ def _invalid(_: Request, error: Exception) -> Response:
         {"at": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
         for found in error.errors()
     ]
-    first = problems[0]
-    return problem(InvalidRequest(f"{first['at']}: {first['message']}", problems=problems))
+    message, hint = _first(error.errors()[0], problems[0])
+    return problem(InvalidRequest(message, hint=hint, problems=problems))
+
+
+def _first(found: Mapping[str, Any], said: Mapping[str, str]) -> tuple[str, str | None]:
+    """What the first problem is, and what to do about it; of a body, as who sends one sees it."""
+    if found["type"] == "json_invalid":
+        return (
+            f"The body is not JSON: {found['ctx']['error']}, at character {found['loc'][-1]}",
+            None,
+        )
+    if tuple(found["loc"]) == ("body",):
+        return "The body is no JSON object, or is not sent as one", SENT_AS
+    return f"{said['at']}: {said['message']}", None
 
 
 def http_problem(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no route, wrong method."""
     assert isinstance(error, HTTPException)
-    code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-    body = {
-        "type": f"urn:tailrace:error:{code}",
-        "title": str(error.detail),
-        "status": error.status_code,
-        "code": code,
-        "detail": f"{request.method} {request.url.path}: {error.detail}",
-        "retryable": False,
-        "hint": "GET /openapi.json lists every route.",
-    }
-    return _ProblemResponse(body, status_code=error.status_code, headers=error.headers)
+    asked = f"{request.method} {request.url.path}"
+    if error.status_code == 404:
+        return problem(RouteNotFound(f"There is no {asked} here"), error.headers)
+    if error.status_code == 405:
+        return problem(
+            MethodNotAllowed(f"There is no {asked}: the path has another method"), error.headers
+        )
+    known = InvalidRequest if error.status_code < 500 else TailraceError
+    return problem(known(f"{asked}: {error.detail}"), error.headers, error.status_code)
 
 
 def _unknown(_: Request, error: Exception) -> Response:

@@ -226,9 +226,10 @@ async def _deliver(
     """Replay and live, one loop: what follows the position, else wait. Returns the goodbye."""
     frames = words.writer(chunked=False)
     while True:
-        if (why := watcher.barred) is not None:
+        # Asked before each read: who is always behind has no other moment to end.
+        if (why := watcher.final) is not None:
             watcher.ending = why.reason
-            return words.closing(why)
+            return b"" if why is Signal.GONE else words.closing(why)
         batch = await watcher.read()
         behind = watcher.behind
         if batch.gap:
@@ -245,14 +246,8 @@ async def _deliver(
         if not follow:
             watcher.ending = "caught_up"
             return b""
-        signal = await watcher.wait()
-        if signal is Signal.IDLE:
+        if await watcher.wait() is Signal.IDLE:
             await write(send, words.heartbeat())
-        elif signal is Signal.GONE:
-            return b""
-        elif signal is not Signal.DATA:
-            watcher.ending = signal.reason
-            return words.closing(signal)
 
 
 async def write(send: Send, data: bytes, *, more: bool = True) -> None:

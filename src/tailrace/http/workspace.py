@@ -94,17 +94,22 @@ class _Stream:
             position=self.watcher.position(),
             resumed=resumed,
         )
-        await begin(self.send, stream_headers(self.words.face), self.words.first(opened))
+        said = [self.words.first(opened), *self._gaps(), self._passed(self.watcher.position())]
+        await begin(self.send, stream_headers(self.words.face), b"".join(said))
+
+    def _gaps(self) -> list[bytes]:
+        return [self.words.control(gap, of) for of, gap in self.watcher.gaps()]
 
     async def deliver(self) -> None:
         """Replay and live, one loop, to the end: its own, or the connection's."""
         while True:
-            if (why := self.watcher.barred) is not None:
+            if (why := self.watcher.final) is not None:
                 self.watcher.ending = why.reason
-                return await write(self.send, self.words.closing(why), more=False)
+                goodbye = b"" if why is Signal.GONE else self.words.closing(why)
+                return await write(self.send, goodbye, more=False)
             piece = await self.watcher.read()
-            for execution_id, gap in self.watcher.gaps():
-                await write(self.send, self.words.control(gap, execution_id))
+            for said in self._gaps():
+                await write(self.send, said)
             if piece is not None:
                 await write(self.send, self._frames(piece))
                 if self.watcher.round_over:
@@ -114,14 +119,8 @@ class _Stream:
             if self.watcher.over or (self.watcher.caught_up and not self.ask.follow):
                 self.watcher.ending = "ended" if self.watcher.over else "caught_up"
                 return await write(self.send, b"", more=False)
-            signal = await self.watcher.wait()
-            if signal is Signal.IDLE:
+            if await self.watcher.wait() is Signal.IDLE:
                 await write(self.send, self.words.heartbeat())
-            elif signal is Signal.GONE:
-                return None
-            elif signal is not Signal.DATA:
-                self.watcher.ending = signal.reason
-                return await write(self.send, self.words.closing(signal), more=False)
 
     def _frames(self, piece: Piece) -> bytes:
         compacted = self.ask.compacted(sealed=piece.entry.sealed)

@@ -206,7 +206,10 @@ class EventLog(Protocol):
         before: str | None = None,
         status_events: Iterable[str] = (),
     ) -> Sequence[Entry]:
-        """List a workspace's logs, newest first, after the execution id `before`."""
+        """List a workspace's logs, newest first, after the execution id `before`.
+
+        Raises ExecutionNotFound if there is none of that id.
+        """
         ...
 
     async def unfinished(self, workspace: str) -> Sequence[Entry]:

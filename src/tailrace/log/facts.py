@@ -52,7 +52,7 @@ class Facts(Protocol):
         ...
 
     async def stay(self, kind: str, prefix: str, *, until: str) -> None:
-        """Keep the places of all holders whose names begin so, until a later time."""
+        """Keep the places of all holders whose names begin so until a time; now: give them back."""
         ...
 
     async def vacate(self, kind: str, holder: str) -> None:
@@ -139,3 +139,5 @@ class MemoryFacts:
         self._facts = {k: v for k, v in self._facts.items() if v[1] is None or v[1] > now}
         for name, places in tuple(self._places.items()):
             self._places[name] = {who: end for who, end in places.items() if end > now}
+            if not self._places[name]:
+                del self._places[name]

@@ -44,12 +44,27 @@ from tailrace.log.rules import (
 from tailrace.metrics import LogMeter
 
 
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """Who is told; one of its own for each watch, since a listener may stop and come again."""
+
+    listener: Listener
+
+
+@dataclass(slots=True, eq=False)
+class _NewWatch:
+    """Likewise, of a workspace's new logs."""
+
+    workspace: str
+    listener: NewListener
+
+
 @dataclass(slots=True)
 class _Log:
     entry: Entry
     records: list[Record] = field(default_factory=list)
     producers: dict[str, tuple[int, Appended]] = field(default_factory=dict)
-    listeners: list[Listener] = field(default_factory=list)
+    watches: list[_Watch] = field(default_factory=list)
     lease_until: str | None = None
     payloads: dict[str, bytes] = field(default_factory=dict)
 
@@ -62,7 +77,7 @@ class MemoryLog(Opened):
         self.meter: LogMeter | None = None
         self.fed_at = 0.0
         self._logs: dict[str, _Log] = {}
-        self._new_listeners: list[tuple[str, NewListener]] = []
+        self._new_watches: list[_NewWatch] = []
         self._newest = 0
         self._open = False
 
@@ -114,9 +129,9 @@ class MemoryLog(Opened):
     def _begin(self, log: _Log) -> None:
         self._logs[log.entry.execution_id] = log
         self._newest = log.entry.number
-        for listening in tuple(self._new_listeners):
-            if listening[0] == log.entry.workspace:
-                self._soon(self._deliver_new, listening, [log.entry])
+        for watch in tuple(self._new_watches):
+            if watch.workspace == log.entry.workspace:
+                self._soon(self._deliver_new, watch, [log.entry])
 
     async def append(
         self,
@@ -156,8 +171,8 @@ class MemoryLog(Opened):
         self.fed_at = stopwatch()
         if self.meter is not None:
             self._measure(self.meter, log.entry, tails)
-        for listener in tuple(log.listeners):
-            self._soon(self._deliver, log, listener, records)
+        for watch in tuple(log.watches):
+            self._soon(self._deliver, log, watch, records)
         return Appended(records[0].seq, records[-1].seq)
 
     def _measure(self, meter: LogMeter, entry: Entry, tails: Sequence[bytes]) -> None:
@@ -173,9 +188,9 @@ class MemoryLog(Opened):
         """Call a listener, but never inside somebody else's append."""
         asyncio.get_running_loop().call_soon(callback, *arguments)
 
-    def _deliver(self, log: _Log, listener: Listener, records: Sequence[Record]) -> None:
-        if listener in log.listeners:
-            listener(records)
+    def _deliver(self, log: _Log, watch: _Watch, records: Sequence[Record]) -> None:
+        if watch in log.watches:
+            watch.listener(records)
 
     async def entry(self, execution_id: str) -> Entry:
         """Look a log up."""
@@ -197,6 +212,8 @@ class MemoryLog(Opened):
     ) -> Sequence[Entry]:
         """List a workspace's logs, newest first."""
         self._require_open()
+        if before is not None:
+            self._log(before)
         wanted = frozenset(status_events)
         found: list[Entry] = []
         started = before is None
@@ -241,8 +258,8 @@ class MemoryLog(Opened):
         if not log.entry.sealed:
             raise ExecutionRunning(f"{execution_id} is {log.entry.status}")
         del self._logs[execution_id]
-        for listener in tuple(log.listeners):
-            self._soon(self._deliver, log, listener, [])
+        for watch in tuple(log.watches):
+            self._soon(self._deliver, log, watch, [])
 
     async def ended(self, kind: str, *, ephemeral: bool, limit: int) -> Sequence[Entry]:
         """List logs that have ended, the oldest end first."""
@@ -279,32 +296,33 @@ class MemoryLog(Opened):
             call = asyncio.get_running_loop().call_soon(lost)
             return call.cancel
         missed = log.records[after + 1 - log.entry.floor :]
-        log.listeners.append(listener)
+        watch = _Watch(listener)
+        log.watches.append(watch)
         if missed:
-            self._soon(self._deliver, log, listener, missed)
+            self._soon(self._deliver, log, watch, missed)
 
         def stop() -> None:
-            if listener in log.listeners:
-                log.listeners.remove(listener)
+            if watch in log.watches:
+                log.watches.remove(watch)
 
         return stop
 
     def watch_new(self, workspace: str, after: int, listener: NewListener) -> Callable[[], None]:
         """Call `listener` with every log created after number `after`."""
-        listening = (workspace, listener)
-        self._new_listeners.append(listening)
+        watch = _NewWatch(workspace, listener)
+        self._new_watches.append(watch)
         if missed := self._of(workspace, after):
-            self._soon(self._deliver_new, listening, missed)
+            self._soon(self._deliver_new, watch, missed)
 
         def stop() -> None:
-            if listening in self._new_listeners:
-                self._new_listeners.remove(listening)
+            if watch in self._new_watches:
+                self._new_watches.remove(watch)
 
         return stop
 
-    def _deliver_new(self, listening: tuple[str, NewListener], entries: Sequence[Entry]) -> None:
-        if listening in self._new_listeners:
-            listening[1](entries)
+    def _deliver_new(self, watch: _NewWatch, entries: Sequence[Entry]) -> None:
+        if watch in self._new_watches:
+            watch.listener(entries)
 
     def _of(self, workspace: str, after: int) -> list[Entry]:
         entries = (log.entry for log in self._logs.values())

@@ -62,11 +62,11 @@ class RedisLog(Opened):
         self._keys = self._link.keys
         self._writer = writer = Writer(self._link, self._measure)
         self._reader = reader = Reader(self._link)
-        self._index = Index(self._keys, writer, reader)
+        self._index = Index(self._keys, self._link.time, writer, reader)
         self._watches = Watches(
             self._link, reader.page, self._renew, self._index.created_after, writer.sent, self._fed
         )
-        self.facts = RedisFacts(self._keys, self._writer.do, reader.ask)
+        self.facts = RedisFacts(self._keys, self._link.time, self._writer.do, reader.ask)
         self._main: asyncio.Task[None] | None = None
 
     async def open(self) -> None:

@@ -1,9 +1,9 @@
 """Facts in Redis: one script each, so nobody comes in between.
 
-The law of this file: all facts are in one hash slot, and time is the caller's (no key expires by
-the server's clock, except the note of what was done once, which lets a command whose answer was
-lost be sent again). A server whose memory is full takes them too: they are few, and who makes
-room needs them.
+The law of this file: all facts are in one hash slot, and time is the caller's, told in the
+server's (redis_time.py). No key expires by itself, except the note of what was done once, which
+lets a command whose answer was lost be sent again. A server whose memory is full takes them too:
+they are few, and who makes room needs them.
 
     values      hash: `KIND 0 KEY` → the END, a line break, the VALUE; END in microseconds or empty
     names       sorted set of these fields, all of score 0: lists are ranges of it
@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tailrace.log.redis_link import Command
-from tailrace.log.redis_scripts import ALWAYS, Keys, Script, microseconds
+from tailrace.log.redis_scripts import ALWAYS, Keys, Script
+from tailrace.log.redis_time import ServerTime
 
 SWEEP_AT_ONCE = 500  # bounds how long one script keeps the server
 _SEP = "\0"
@@ -95,9 +96,10 @@ end
 return 0
 """)
 
-# KEYS: places. ARGV: until, holder. One that was taken meanwhile has an end of its own.
+# KEYS: places. ARGV: until, holder. Of one that is there: it may have been given back meanwhile.
+# Also an earlier end: a process that closes gives all of its places back so.
 _STAY = Script(f"""{ALWAYS}
-return redis.call('ZADD', KEYS[1], 'XX', 'GT', ARGV[1], ARGV[2])
+return redis.call('ZADD', KEYS[1], 'XX', ARGV[1], ARGV[2])
 """)
 
 # KEYS: held, places. ARGV: holder, what `held` calls it, now or '': only if its time is over.
@@ -116,10 +118,11 @@ class RedisFacts:
     def __init__(
         self,
         keys: Keys,
+        time: ServerTime,
         write: Callable[[Command], Awaitable[Any]],
         ask: Callable[[Command], Awaitable[Any]],
     ) -> None:
-        self._key, self._write, self._ask = keys.facts, write, ask
+        self._key, self._time, self._write, self._ask = keys.facts, time, write, ask
         self._values, self._names, self._ends = map(keys.facts, ("values", "names", "ends"))
         self._held = keys.facts("held")
 
@@ -134,17 +137,23 @@ class RedisFacts:
         new: bool = False,
     ) -> bool:
         """Keep a value."""
-        end = microseconds(until) if until else ""
-        arguments = (_joined(kind, key), value, microseconds(now), end, int(new))
+        end = self._time.score(until) if until else ""
+        arguments = (_joined(kind, key), value, self._time.score(now), end, int(new))
         return bool(await self._write(self._once(_PUT, arguments)))
 
     async def get(self, kind: str, key: str, *, now: str) -> str | None:
         """Return a value."""
-        return _live(await self._ask(Command("HGET", (self._values, _joined(kind, key)))), now)
+        return self._live(await self._ask(Command("HGET", (self._values, _joined(kind, key)))), now)
 
     async def take(self, kind: str, key: str, *, now: str) -> str | None:
         """Return a value and remove it."""
-        return _live(await self._write(self._once(_TAKE, (_joined(kind, key),))), now)
+        return self._live(await self._write(self._once(_TAKE, (_joined(kind, key),))), now)
+
+    def _live(self, kept: bytes | None, now: str) -> str | None:
+        if kept is None:
+            return None
+        end, _, value = kept.decode().partition("\n")
+        return value if not end or int(end) > self._time.score(now) else None
 
     def _once(self, script: Script, arguments: Sequence[Any]) -> Command:
         """A command that is answered again, and not done again, when it is sent twice."""
@@ -160,7 +169,7 @@ class RedisFacts:
             arguments = (first, last, skipped, SWEEP_AT_ONCE)
             got = await self._ask(Command(_FIND, arguments, (self._values, self._names)))
             for name, kept in zip(got[::2], got[1::2], strict=True):
-                value = _live(kept, now)
+                value = self._live(kept, now)
                 if value is not None:
                     found.append((name.decode().partition(_SEP)[2], value))
             if len(got) < 2 * SWEEP_AT_ONCE:
@@ -172,15 +181,15 @@ class RedisFacts:
     ) -> str | None:
         """Take a place under each name."""
         keys = [self._held, *[self._place(kind, name) for name in names]]
-        arguments: list[Any] = [holder, microseconds(now), microseconds(until)]
+        arguments: list[Any] = [holder, self._time.score(now), self._time.score(until)]
         for name, limit in names.items():
             arguments += [limit, _joined(kind, holder, name)]
         full = int(await self._write(Command(_OCCUPY, arguments, keys)))
         return list(names)[full - 1] if full else None
 
     async def stay(self, kind: str, prefix: str, *, until: str) -> None:
-        """Keep places longer."""
-        end = microseconds(until)
+        """Set until when places are kept."""
+        end = self._time.score(until)
         held = await self._holders(_joined(kind, prefix))
         await self._each(
             Command(_STAY, (end, holder), [self._place(kind, name)]) for _, holder, name in held
@@ -204,7 +213,7 @@ class RedisFacts:
 
     async def sweep(self, *, now: str) -> None:
         """Remove what is over."""
-        over = (microseconds(now), SWEEP_AT_ONCE)
+        over = (self._time.score(now), SWEEP_AT_ONCE)
         keys = (self._values, self._names, self._ends)
         while await self._write(Command(_SWEEP, over, keys)) == SWEEP_AT_ONCE:
             pass
@@ -232,10 +241,3 @@ def _range(prefix: str) -> tuple[bytes, bytes]:
     """The members that begin so: no UTF-8 text has the byte FF."""
     start = prefix.encode()
     return b"[" + start, b"(" + start + b"\xff"
-
-
-def _live(kept: bytes | None, now: str) -> str | None:
-    if kept is None:
-        return None
-    end, _, value = kept.decode().partition("\n")
-    return value if not end or int(end) > microseconds(now) else None

@@ -24,7 +24,8 @@ from tailrace.log.base import Entry, Kept
 from tailrace.log.redis_feeds import Listed
 from tailrace.log.redis_link import Command
 from tailrace.log.redis_reader import Reader
-from tailrace.log.redis_scripts import ALWAYS, NUMBER, Keys, Script, microseconds, moment
+from tailrace.log.redis_scripts import ALWAYS, NUMBER, Keys, Script, microseconds
+from tailrace.log.redis_time import NOW, ServerTime
 from tailrace.log.redis_writer import Writer
 
 LIST_LOGS = 200  # of the index, looked at together
@@ -95,8 +96,8 @@ return 1
 class Index:
     """The lists of all logs of a store."""
 
-    def __init__(self, keys: Keys, writer: Writer, reader: Reader) -> None:
-        self._keys, self._writer, self._reader = keys, writer, reader
+    def __init__(self, keys: Keys, time: ServerTime, writer: Writer, reader: Reader) -> None:
+        self._keys, self._time, self._writer, self._reader = keys, time, writer, reader
         self._number, self._leases = keys.index("number"), keys.index("leases")
 
     # --- what is noted ------------------------------------------------------------------------
@@ -105,7 +106,7 @@ class Index:
         self, execution_id: str, workspace: str, lease_until: str | None, *, ended: bool
     ) -> int:
         """List a log, once, and note its number where its entry is."""
-        lease = microseconds(lease_until) if lease_until else ""
+        lease = self._time.score(lease_until) if lease_until else ""
         keys = (self._number, self._of(workspace), self._open(workspace), self._leases)
         arguments = (execution_id, lease, int(ended), self._keys.told_new(workspace))
         number = int(await self._writer.do(Command(_ANNOUNCE, arguments, keys)))
@@ -129,7 +130,7 @@ class Index:
     async def beat(self, execution_ids: Sequence[str], until: str) -> None:
         """Set leases."""
         if execution_ids:
-            arguments = (microseconds(until), *execution_ids)
+            arguments = (self._time.score(until), *execution_ids)
             await self._writer.do(Command(_BEAT, arguments, [self._leases]))
 
     # --- what it says -------------------------------------------------------------------------
@@ -244,7 +245,10 @@ class Index:
 
     async def expired(self, now: str) -> list[tuple[str, str]]:
         """The open executions whose lease has ended."""
-        span = (self._leases, "-inf", f"({microseconds(now)}", "WITHSCORES")
+        asked = self._time.now()
+        told = await self._reader.ask(Command(NOW, (), (self._leases,)))
+        self._time.heard(asked, *map(int, told))
+        span = (self._leases, "-inf", f"({self._time.score(now)}", "WITHSCORES")
         rows = await self._reader.ask(Command("ZRANGEBYSCORE", span))
         ids = [row.decode() for row in rows[::2]]
         entries = await self._reader.entries(ids)
@@ -253,7 +257,7 @@ class Index:
             if entry is None:
                 await self._writer.do(Command("ZREM", (self._leases, execution_id)))
         return [
-            (entry.execution_id, moment(int(score)))
+            (entry.execution_id, self._time.moment(int(score)))
             for entry, score in zip(entries, rows[1::2], strict=True)
             if entry is not None and not entry.sealed
         ]

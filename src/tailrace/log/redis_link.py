@@ -20,6 +20,7 @@ from tailrace.errors import InvalidSetting, StoreClosed, StoreReadOnly, StoreToo
 from tailrace.log.redis_address import CONNECT_S, Address, close
 from tailrace.log.redis_errors import HINTS, passes, translated
 from tailrace.log.redis_scripts import Keys, Script
+from tailrace.log.redis_time import ServerTime
 
 ANSWER_S = 5.0  # for a round trip: a server that needs longer stands still
 PAUSE_S = (0.05, 1.0)  # between tries: the first pause, and the longest
@@ -60,6 +61,7 @@ class Link:
         self._address = Address(url)
         self.where = self._address.where
         self.keys = Keys(self._address.prefix, self._address.database)
+        self.time = ServerTime()
         self.cluster = False
         self._patience_s, self._assurance = patience_s, assurance
         self._client: Redis | RedisCluster | None = None
@@ -74,6 +76,8 @@ class Link:
                 cluster = await client.info("cluster")
                 memory = await client.info("memory")
                 replication = await client.info("replication")
+                asked = self.time.now()
+                self.time.heard(asked, *await client.time())
             self._check(str(server["redis_version"]), str(memory.get("maxmemory_policy", "")))
             self.cluster = bool(cluster.get("cluster_enabled"))
             if replication.get("role") == "slave" and not self.cluster:

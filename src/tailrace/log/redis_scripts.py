@@ -25,8 +25,8 @@ from functools import cached_property
 
 from tailrace.clock import rfc3339
 
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 MESSAGE_MAX_BYTES = 65_536  # events above this are not sent along: who is told reads them
 GONE_S = 86_400  # a watch that was cut off for longer hears "lost" of what was removed
 PUT_S = 3600  # a log from elsewhere that nobody finished putting in is forgotten then
@@ -87,12 +87,12 @@ class Keys:
 
 def microseconds(time: str) -> int:
     """A time as a score; a sorted set keeps it exactly until the year 2255."""
-    return (datetime.fromisoformat(time) - _BEGINNING) // _MICROSECOND
+    return (datetime.fromisoformat(time) - BEGINNING) // MICROSECOND
 
 
 def moment(score: int) -> str:
     """The time of a score."""
-    return rfc3339(_BEGINNING + score * _MICROSECOND)
+    return rfc3339(BEGINNING + score * MICROSECOND)
 
 
 # KEYS: meta, log, aside, gone. ARGV: handle, round, epoch, workspace, kind, flow, created_at,

@@ -13,6 +13,7 @@ its calls names all streams again, which with a thousand of them costs more than
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
@@ -148,6 +149,8 @@ class Watches:
 
     async def _ask(self, connection: AbstractConnection) -> None:
         """Subscribe to what is watched, at once, whatever the other tasks wait for."""
+        loop = asyncio.get_running_loop()
+        prove_at = loop.time() + QUIET_S
         while True:
             changed, self._changed = self._changed, {}
             self._to_ask.clear()
@@ -161,11 +164,13 @@ class Watches:
             await self._send(connection, "UNSUBSCRIBE", [c for c in left if c in self._asked])
             self._asked.update(wanted)
             self._asked.difference_update(left)
-            try:
-                async with asyncio.timeout(QUIET_S):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(prove_at):
                     await self._to_ask.wait()
-            except TimeoutError:
+            # Also where there is always something to ask for: that says nothing of who answers.
+            if loop.time() >= prove_at:
                 await self._prove(connection)
+                prove_at = loop.time() + QUIET_S
 
     async def _send(
         self, connection: AbstractConnection, command: str, channels: list[str]

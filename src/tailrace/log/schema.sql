@@ -2,7 +2,7 @@
 -- facts and no places; version 2 had no sizes and no `ephemeral`; version 3 had no `attempt`.
 --
 -- execution: one row a log: its fixed facts, and what the index must know without reading
---   events. `head` is the newest sequence, `floor` the oldest still held. A row of the workspace
+--   events. `head` is the newest sequence, `floor` the oldest still held. A row of the epoch
 --   '' is no log: it keeps the number of a newest log that was removed from being used again.
 -- event: the log itself, clustered by (log, seq): an append goes to the end of its log, a read
 --   is one index seek and then neighbours. `tail` is the envelope after its id, encoded once.

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
+
 from tailrace.errors import StoreError
 from tailrace.events import Draft, Record
 from tailrace.log import sqlite_rows as rows
@@ -65,9 +67,12 @@ class SqliteLog(Opened):
             raise
 
     async def aclose(self) -> None:
-        """Commit what was handed in, then close."""
-        await self._writer.aclose()
-        await self._reader.aclose()
+        """Commit what was handed in, then close, also for who is cancelled meanwhile."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._writer.aclose()
+            finally:
+                await self._reader.aclose()
 
     # --- writing ------------------------------------------------------------------------------
 

@@ -104,13 +104,15 @@ def connect(path: Path, durability: str) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, durability: str) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute("BEGIN")  # one look: another process may be creating it
+    try:
+        version = _version(connection, path)
+    finally:
+        connection.execute("ROLLBACK")
     if version > SCHEMA_VERSION:
         raise StoreTooNew(
             f"{path} has schema {version}; this Tailrace knows {SCHEMA_VERSION} and older"
         )
-    if version and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
     connection.execute("PRAGMA journal_mode = WAL")
     if version < SCHEMA_VERSION:
         _create(connection, path)
@@ -123,14 +125,24 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: str) -> Non
     connection.execute("PRAGMA mmap_size = 268435456")
 
 
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the file's tables; 0: it has none. Raises StoreCorrupt if it is not ours."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version:
+        ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    else:
+        ours = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    if not ours:
+        raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
+    return version
+
+
 def _create(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables, or an older file's tables as they are now."""
     # Immediate: of two processes that create the file at once, the second finds it created.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise StoreCorrupt(f"{path} is a SQLite file, but not a Tailrace store")
+        version = _version(connection, path)
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             for statement in UPGRADES[older]:
                 connection.execute(statement)
@@ -168,13 +180,8 @@ class Job:
             self.error = error
 
     def settle(self) -> None:
-        """Give the caller its answer; a caller that was cancelled is gone, and that is fine."""
-        if self._future.done():
-            return
-        if self.error is not None:
-            self._future.set_exception(self.error)
-        else:
-            self._future.set_result(self.result)
+        """Give the caller its answer."""
+        _answer(self._future, self.error, self.result)
 
     async def done(self) -> Any:
         """Wait for the answer."""
@@ -215,7 +222,11 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._opened, self._ended = self._loop.create_future(), self._loop.create_future()
         self._thread.start()
-        await self._opened
+        try:
+            await self._opened
+        except BaseException:
+            self._queue.put(None)  # who was cancelled leaves no thread behind, nor an open file
+            raise
         self._closed = False
 
     async def aclose(self) -> None:
@@ -257,9 +268,9 @@ class Worker:
         try:
             connection = self._connect()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the opener
-            self._wake(self._opened.set_exception, error)
+            self._wake(_answer, self._opened, error)
             return
-        self._wake(self._opened.set_result, None)
+        self._wake(_answer, self._opened)
         ending = False
         while not ending:
             jobs, ending = self._take()
@@ -268,7 +279,7 @@ class Worker:
             if jobs or calls:
                 self._wake(self._settle, calls, jobs)
         connection.close()
-        self._wake(self._ended.set_result, None)
+        self._wake(_answer, self._ended)
 
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for the first job, then take with it what waits already: that is group commit."""
@@ -294,3 +305,16 @@ class Worker:
                 self._loop.call_exception_handler(said)
         for job in jobs:
             job.settle()
+
+
+def _answer(
+    future: "asyncio.Future[Any]", error: BaseException | None = None, result: Any = None
+) -> None:
+    """Let who waits go on; one that was cancelled is gone, and that is fine."""
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+        future.exception()  # where nobody waits for it, as for a watch's first look, it is no alarm
+    else:
+        future.set_result(result)

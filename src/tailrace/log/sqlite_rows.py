@@ -16,6 +16,7 @@ from tailrace.log.rules import clip
 Row = tuple[int, int, str, bytes]  # an event: its log's number, its sequence, its type, its tail
 
 _COLUMNS = tuple(name for name in Entry._fields if name != "number")
+_EPOCH = _COLUMNS.index("epoch")
 _ENTRY = f"SELECT {', '.join(_COLUMNS)}, log FROM execution"  # an entry's number is its row's
 
 # --- looking --------------------------------------------------------------------------------------
@@ -24,14 +25,15 @@ _ENTRY = f"SELECT {', '.join(_COLUMNS)}, log FROM execution"  # an entry's numbe
 def find(connection: sqlite3.Connection, execution_id: str) -> Entry:
     """Look a log up. Raises ExecutionNotFound."""
     row = connection.execute(f"{_ENTRY} WHERE execution_id = ?", (execution_id,)).fetchone()
-    if row is None:
+    if row is None or not row[_EPOCH]:  # nobody's: see `remove`
         raise ExecutionNotFound(f"There is no execution {execution_id!r} here")
     return _entry(row)
 
 
 def listed(connection: sqlite3.Connection, where: str, values: Sequence[str | int]) -> list[Entry]:
     """Look up all logs of which that is true."""
-    return [_entry(row) for row in connection.execute(f"{_ENTRY} WHERE {where}", values)]
+    found = connection.execute(f"{_ENTRY} WHERE {where}", values)
+    return [_entry(row) for row in found if row[_EPOCH]]
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -217,6 +219,6 @@ def remove(connection: sqlite3.Connection, log: int) -> None:
             (log, f"removed {log}"),
         )
     connection.execute(
-        "DELETE FROM execution WHERE workspace = '' AND sealed = 0 AND log < ?",
+        "DELETE FROM execution WHERE workspace = '' AND epoch = '' AND sealed = 0 AND log < ?",
         (max(largest, log),),
     )

@@ -14,6 +14,7 @@ from tailrace.log.base import Entry, Listener, Lost, NewListener
 from tailrace.log.sqlite_rows import listed, place_of, records
 
 POLL_S = 0.02  # half of the 50 ms in which another process's append must be seen
+UNFED_S = 0.001  # the same, while the loop has yet to take what was read
 CATCH_UP_EVENTS = 1000  # read at once for a watch that is behind
 CATCH_UP_LOGS = 200  # likewise, of new logs
 
@@ -50,6 +51,7 @@ class Watches:
     def __init__(self, fed: Fed) -> None:
         self.positions: dict[str, int] = {}  # of each watched log, where the hindmost watch stands
         self.behind = False  # the thread's: what was read last was not all there is
+        self.unfed = False  # what was read has not come to the watches: the loop is busy
         self._fed = fed
         self._watches: dict[str, list[Watch]] = {}
         self._new_watches: list[NewWatch] = []
@@ -96,7 +98,10 @@ class Watches:
         self._fed(since)
         for execution_id, after, run in fresh:
             for watch in tuple(self._watches.get(execution_id, ())):
-                if not run:
+                if watch not in self._watches.get(execution_id, ()):
+                    continue  # another's listener has just stopped it
+                if not run:  # removed: another log of its name is not this watch's
+                    self._watches[execution_id].remove(watch)
                     watch.listener([])
                 elif after <= watch.position < run[0].seq - 1:  # a trim has overtaken it
                     self._watches[execution_id].remove(watch)
@@ -117,12 +122,16 @@ class Watches:
                 watch.position = new[-1].number
                 watch.listener(new)
 
+    def fed(self) -> None:
+        """Note that what was read has come to them."""
+        self.unfed = False
+
     # --- in the writer's thread ---------------------------------------------------------------
 
     def tick(self) -> float | None:
         """How long the writer may wait for jobs, until it looks for what others have written."""
         if self.behind:
-            return 0.0
+            return UNFED_S if self.unfed else 0.0
         return POLL_S if self.positions or self._new_watches else None
 
     def catch_up(self, connection: sqlite3.Connection, positions: dict[str, int]) -> list[Fresh]:

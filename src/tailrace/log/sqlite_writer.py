@@ -53,6 +53,7 @@ class Writer(Worker):
         self._fresh_logs: list[FreshLogs] = []
         self._created: list[str] = []  # the kinds of the logs that it makes
         self._sealed: list[Entry] = []
+        self._read = False  # for watches, what others have written
         self._batches = self._events = self._bytes = 0
 
     # --- what a job does ----------------------------------------------------------------------
@@ -94,7 +95,8 @@ class Writer(Worker):
             number = rows.insert(connection, entry, lease_until)
         except sqlite3.IntegrityError:
             raise ExecutionExists(f"{entry.execution_id} exists already") from None
-        made = self._known[entry.execution_id] = entry._replace(number=number)
+        made = entry._replace(number=number)
+        self._remember(connection, made)
         self._created.append(entry.kind)
         return made
 
@@ -132,11 +134,15 @@ class Writer(Worker):
         """Look a log up, as it will be when this group is committed."""
         known = self._known.get(execution_id)
         if known is None:
-            if len(self._known) >= KNOWN_LOGS:
-                self._flush(connection)
-                self._known.clear()
-            known = self._known[execution_id] = rows.find(connection, execution_id)
+            known = rows.find(connection, execution_id)
+            self._remember(connection, known)
         return known
+
+    def _remember(self, connection: sqlite3.Connection, entry: Entry) -> None:
+        if len(self._known) >= KNOWN_LOGS:
+            self._flush(connection)
+            self._known.clear()
+        self._known[entry.execution_id] = entry
 
     def _add(
         self,
@@ -161,7 +167,7 @@ class Writer(Worker):
         """Drop the events below `floor`."""
         self._flush(connection)
         entry = rows.trim(connection, rows.find(connection, execution_id), floor)
-        self._known[execution_id] = entry
+        self._remember(connection, entry)
         return entry
 
     def remove(self, connection: sqlite3.Connection, execution_id: str) -> None:
@@ -191,7 +197,7 @@ class Writer(Worker):
         """Run a group of jobs in one transaction; where the store itself fails, none is done."""
         self._fresh, self._fresh_logs, self._created = [], [], []
         self._batches = self._events = self._bytes = 0
-        self._sealed, began = [], stopwatch()
+        self._sealed, self._read, began = [], False, stopwatch()
         since, self._looked_at = jobs[0].at if jobs else self._looked_at, began
         try:
             with translated(self._path):
@@ -215,15 +221,22 @@ class Writer(Worker):
             self.call_on_loop(self._watches.feed, self._fresh, since)
         if self._fresh_logs:
             self.call_on_loop(self._watches.feed_new, self._fresh_logs)
+        if self._read:
+            self._watches.unfed = True
+            self.call_on_loop(self._watches.fed)
 
     def _see_others(self, connection: sqlite3.Connection) -> None:
         """If another process committed, forget what is known and read what is new for the watches."""
         version = connection.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._data_version or self._watches.behind:
-            self._data_version, self._watches.behind = version, False
+        if version != self._data_version:
+            self._data_version, self._watches.behind = version, True
             self._known.clear()
+        # One page is under way at a time: a loop that is busy must not find a heap of them.
+        if self._watches.behind and not self._watches.unfed:
+            self._watches.behind = False
             self.catch_up(connection, self._watches.positions.copy())
             self.catch_up_new(connection)
+            self._read = bool(self._fresh or self._fresh_logs)
 
     def _flush(self, connection: sqlite3.Connection) -> None:
         """Write what the group's jobs have added: one statement each for all of them."""
@@ -239,7 +252,7 @@ class Writer(Worker):
                 rows.seal(connection, ended)
 
     def _undo(self, connection: sqlite3.Connection) -> None:
-        self._fresh, self._fresh_logs, self._rows = [], [], []
+        self._fresh, self._fresh_logs, self._rows, self._read = [], [], [], False
         self._known.clear()
         self._changed.clear()
         self._data_version = -1  # a catch-up may have been in the group: the next turn does it

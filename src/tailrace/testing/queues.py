@@ -232,3 +232,15 @@ async def a_beat_after_the_end_leaves_nothing_behind(bench: QueueBench) -> None:
     assert await queue.waiting("default") == 0
     await queue.submit(job)
     assert await taken(queue) == ["X1/1"]
+
+
+@check
+async def a_beat_takes_nothing_from_what_is_given_back(bench: QueueBench) -> None:
+    """Nor does it keep it: it is another worker's."""
+    queue, other = await bench.queue(), await bench.other()
+    await queue.submit(Job(execution_id="X1"))
+    job = await queue.take(["default"])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(queue.beat, [job])
+        tasks.start_soon(queue.give_back, job, 0)
+    assert await taken(other) == ["X1/1"]

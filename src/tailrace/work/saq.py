@@ -14,13 +14,16 @@ giving the event loop back (0.26.4: its pub/sub object is closed under it). So t
 the log fences who is silent, nobody has to be asked.
 """
 
+import asyncio
 import contextlib
+import logging
+import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from saq.job import Job as SaqJob
 from saq.job import Status
 from saq.queue.redis import RedisQueue
@@ -30,9 +33,11 @@ from tailrace.errors import QueueUnavailable
 from tailrace.log.redis_address import Address, close
 from tailrace.work.base import PRIORITIES, Job, Priority
 
+ANSWER_S = 5.0  # for what is asked of the server: who waits for ever neither works nor beats
 BELL_S = 1.0
 BELL_MAX = 1000  # rings that nobody heard yet; a worker that hears one looks for all there is
 RETRIES = 1_000_000  # how often a job is delivered; how often it is run, the log says
+_logger = logging.getLogger("tailrace")
 _TAKE = """
 for i = 1, #KEYS, 2 do
   local id = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT')
@@ -40,15 +45,6 @@ for i = 1, #KEYS, 2 do
 end
 return nil
 """
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the driver's exceptions into ours: the one place for SAQ."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise QueueUnavailable(f"The work queue: {error}") from error
 
 
 class SaqQueue:
@@ -81,6 +77,21 @@ class SaqQueue:
         with contextlib.suppress(RedisError, OSError):
             await close(self._redis)
 
+    @contextlib.asynccontextmanager
+    async def _answered(self, waiting_s: float = 0.0) -> AsyncIterator[None]:
+        """Turn the driver's exceptions, and its silence, into ours: the one place for SAQ.
+
+        `waiting_s`: how long the server was told to wait.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S + waiting_s):
+                yield
+        except (RedisError, OSError) as error:
+            if isinstance(error, ReadOnlyError):
+                # A failover has made it a replica; the address may lead elsewhere by now.
+                await self._redis.connection_pool.disconnect()
+            raise QueueUnavailable(f"The work queue: {str(error) or 'no answer'}") from error
+
     def _queue(self, name: str, priority: Priority) -> RedisQueue:
         found = self._queues.get((name, priority))
         if found is None:
@@ -100,9 +111,9 @@ class SaqQueue:
             heartbeat=self._patience_s,
             retries=RETRIES,
             ttl=-1,  # nothing of it stays when it is done: the log tells
-            scheduled=round(job.at_s),
+            scheduled=math.ceil(job.at_s),  # its seconds are whole: none begins before its time
         )
-        with _translated():
+        async with self._answered():
             await self._of(job).enqueue(made)
             await self._ring(job.queue)
 
@@ -116,15 +127,17 @@ class SaqQueue:
 
     async def cancel(self, job: Job) -> None:
         """Take a job out that waits."""
-        with _translated():
-            if found := await self._of(job).job(job.key):
+        async with self._answered():
+            if found := await self._kept(self._of(job), job.key):
                 await self._of(job).abort(found, "cancelled")
+                # What SAQ leaves, for its own workers to see, would keep another of the name out.
+                await self._redis.delete(found.id, found.abort_id)
 
     async def take(self, queues: Sequence[str]) -> Job:
         """Wait for a job."""
         order = [(name, priority) for priority in PRIORITIES for name in queues]
-        with _translated():
-            while True:
+        while True:
+            async with self._answered(BELL_S):
                 if stopwatch() - self._scheduled_at >= BELL_S:
                     self._scheduled_at = stopwatch()
                     for name, priority in order:
@@ -142,9 +155,9 @@ class SaqQueue:
             name, priority = order[int(moved[0]) - 1]
             queue = self._queue(name, priority)
             key = queue.job_key_from_id(moved[1].decode())
-            found = await queue.job(key)
+            found = await self._kept(queue, key)
             if found is None:  # cancelled between the two
-                await self._redis.lrem(queue.namespace("active"), 0, moved[1])
+                await self._drop(queue, moved[1])
                 continue
             await found.update(status=Status.ACTIVE)
             execution_id, _, attempt = key.rpartition("/")
@@ -156,24 +169,26 @@ class SaqQueue:
 
     async def beat(self, jobs: Collection[Job]) -> None:
         """Say that these are worked on."""
-        with _translated():
-            for job in jobs:
-                if found := self._taken.get(job.key):
-                    await found.update()
-                    if job.key not in self._taken:  # done in between: what was written anew goes
-                        await self._redis.delete(found.id)
+        for job in jobs:
+            if found := self._taken.get(job.key):
+                found.touched = round(time.time() * 1000)
+                # Only where it is: one that is done in between must not come back. (SAQ's own
+                # update would bring it.)
+                told = self._of(job).serialize(found)
+                async with self._answered():
+                    await self._redis.set(found.id, told, xx=True)
 
     async def done(self, job: Job) -> None:
         """Take a job out that was taken."""
         found = self._taken.pop(job.key, None)
-        with _translated():
+        async with self._answered():
             if found is not None:
                 await found.finish(Status.COMPLETE)
 
     async def give_back(self, job: Job, delay_s: float) -> None:
         """Put a job back that was taken."""
         found = self._taken.pop(job.key, None)
-        with _translated():
+        async with self._answered():
             if found is not None:
                 found.retry_delay = delay_s
                 await found.retry(None)
@@ -181,24 +196,40 @@ class SaqQueue:
 
     async def sweep(self) -> None:
         """Put back what nobody beats for."""
-        with _translated():
-            for queue in tuple(self._queues.values()):
-                lock = queue.namespace("sweep")
-                if await self._redis.set(lock, 1, nx=True, ex=max(self._patience_s // 2, 1)):
-                    await self._sweep(queue)
+        for queue in tuple(self._queues.values()):
+            lock = queue.namespace("sweep")
+            async with self._answered():
+                first = await self._redis.set(lock, 1, nx=True, ex=max(self._patience_s // 2, 1))
+                held = await self._redis.lrange(queue.namespace("active"), 0, -1) if first else []
+            for job_id in held:
+                async with self._answered():
+                    await self._sweep(queue, job_id)
 
-    async def _sweep(self, queue: RedisQueue) -> None:
-        active = queue.namespace("active")
-        for job_id in await self._redis.lrange(active, 0, -1):
-            found = await queue.job(queue.job_key_from_id(job_id.decode()))
-            if found is None:
-                await self._redis.lrem(active, 0, job_id)
-            elif time.time() - max(found.touched, found.queued) / 1000 > self._patience_s:
-                await found.retry("its worker was silent")
+    async def _sweep(self, queue: RedisQueue, job_id: bytes) -> None:
+        found = await self._kept(queue, queue.job_key_from_id(job_id.decode()))
+        if found is None:
+            await self._drop(queue, job_id)
+        elif time.time() - max(found.touched, found.queued) / 1000 > self._patience_s:
+            await found.retry("its worker was silent")
+
+    async def _kept(self, queue: RedisQueue, key: str) -> SaqJob | None:
+        """What there is of a job; nothing where this SAQ cannot read it: the log submits it anew."""
+        try:
+            return await queue.job(key)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _logger.warning("job %s is dropped: another version of SAQ made it? %s", key, error)
+            return None
+
+    async def _drop(self, queue: RedisQueue, job_id: bytes) -> None:
+        """Take a job from the lists that is not there: while one names it, none can be put in."""
+        async with self._redis.pipeline() as pipe:
+            pipe.lrem(queue.namespace("active"), 0, job_id)
+            pipe.zrem(queue.namespace("incomplete"), job_id)
+            await pipe.execute()
 
     async def waiting(self, queue: str) -> int:
         """How many jobs wait."""
-        with _translated():
+        async with self._answered():
             counts: list[int] = [
                 await self._queue(queue, priority).count("queued") for priority in PRIORITIES
             ]

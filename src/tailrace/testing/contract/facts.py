@@ -82,6 +82,8 @@ async def places_are_limited(bench: Bench) -> None:
     assert await occupy(facts, "p3:2", second=20, all=3) == "all"
     await facts.sweep(now=at(20))
     assert await occupy(facts, "p3:2", second=20, all=4) is None
+    await facts.stay("stream", "p1:", until=at(20))  # its process has closed
+    assert await occupy(other, "p4:1", second=20, w=1, all=3) is None
 
 
 @check

@@ -5,10 +5,11 @@ The law of this file: what the index says of a log follows from that log's event
 
 from typing import Any
 
+from tailrace.errors import ExecutionNotFound
 from tailrace.events import Draft
 from tailrace.log.base import Kept, Opening
 from tailrace.testing.contract.bench import Bench, check
-from tailrace.testing.contract.tools import TS, at, begin, ended, line, queued, read_all
+from tailrace.testing.contract.tools import TS, at, begin, ended, line, queued, read_all, refuses
 
 
 @check
@@ -68,6 +69,7 @@ async def lists_are_newest_first_by_pages(bench: Bench) -> None:
     assert await ids(limit=3, status_events=both) == ["X4", "X3", "X2"]
     assert await ids(limit=9, workspace="other") == ["Y"]
     assert await ids(limit=9, workspace="nobody") == []
+    await refuses(ExecutionNotFound, log.entries("default", limit=9, before="nope"))
 
 
 @check

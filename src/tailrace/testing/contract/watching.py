@@ -4,10 +4,13 @@ The law of this file: once each, in order, and not silence in place of what it c
 (`Listening` and `Learning` check the order of all that they are given.)
 """
 
+from collections.abc import Sequence
+
 import anyio
 import anyio.lowlevel
 
-from tailrace.log.base import EventLog
+from tailrace.events import Record
+from tailrace.log.base import Entry, EventLog, Listener
 from tailrace.testing.contract.bench import Bench, check
 from tailrace.testing.contract.tools import Learning, Listening, begin, ended, line, lines, seqs
 
@@ -48,6 +51,30 @@ async def watches_that_join_at_any_moment_lose_nothing(bench: Bench) -> None:
         tasks.start_soon(join)
     for watch in watches:
         await watch.until(61)
+
+
+@check
+async def who_stops_and_comes_again_is_given_nothing_twice(bench: Bench) -> None:
+    """What was under way to the first watch of a listener is not for its second."""
+    log = await bench.log()
+    await begin(log)
+    given: list[Record] = []
+    learned: list[Entry] = []
+    ways_out = [log.watch("X1", 1, given.extend), log.watch_new("default", 1, learned.extend)]
+    await log.append("X1", [line(2)])
+    await begin(log, "X2")
+    for stop in ways_out:
+        stop()
+    given.clear()
+    learned.clear()
+    log.watch("X1", 2, given.extend)
+    log.watch_new("default", 2, learned.extend)
+    await log.append("X1", [line(3)])
+    await begin(log, "X3")
+    await Listening(log, "X1", 1).until(3)
+    await Learning(log, "default", 1).until(2)
+    assert seqs(given) == [3]
+    assert [entry.execution_id for entry in learned] == ["X3"]
 
 
 @check
@@ -138,3 +165,33 @@ async def new_logs_are_told_once_and_in_order(bench: Bench) -> None:
     await begin(log, "later")
     assert len(await whole.until(302)) == 302
     assert len(learning.ids) == 300
+
+
+@check
+async def a_watch_of_what_was_removed_hears_no_more(bench: Bench) -> None:
+    """It is told once, in this process and in others; another log of that name is not its own."""
+    log, other = await bench.log(), await bench.other()
+    await begin(log)
+    await log.append("X1", [line(2), ended()])
+    given: dict[EventLog, list[int]] = {log: [], other: []}
+    told = {handle: anyio.Event() for handle in given}
+
+    def listener(handle: EventLog) -> Listener:
+        def take(records: Sequence[Record]) -> None:
+            given[handle] += [record.seq for record in records] or [-1]
+            if not records:
+                told[handle].set()
+
+        return take
+
+    for handle in given:
+        handle.watch("X1", 2, listener(handle))
+    await log.remove("X1")
+    for heard in told.values():
+        await heard.wait()
+    await begin(log)
+    for _ in range(5):
+        await log.append("X1", [line(), line()])
+    for handle in given:
+        await Listening(handle, "X1", 1).until(11)
+    assert all(numbers in ([3, -1], [-1]) for numbers in given.values())

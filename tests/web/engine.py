@@ -15,17 +15,21 @@ class Engine:
     """Reports one execution, step by step; times are seconds after BEGAN, up to 60."""
 
     def __init__(
-        self, server: Server, graph: dict[str, Any] | None = None, flow: str = "job"
+        self,
+        server: Server,
+        graph: dict[str, Any] | None = None,
+        flow: str = "job",
+        *,
+        begun: bool = True,
     ) -> None:
         self.id = f"engine-{id(self)}"
         self._url, self._seq = server.executions(self.id, "events"), 0
         queued: dict[str, Any] = {"flow": flow, "kind": "workflow", "lease_ms": 600_000}
         if graph is not None:
             queued["graph"] = graph
-        self.tell(
-            event("execution.queued", None, 0, **queued),
-            event("execution.started", None, 0.05, worker="tests"),
-        )
+        self.tell(event("execution.queued", None, 0, **queued))
+        if begun:
+            self.tell(event("execution.started", None, 0.05, worker="tests"))
 
     def tell(self, *events: dict[str, Any]) -> None:
         """Have the log take them, as one."""

@@ -1,4 +1,6 @@
 """Fill a store with one execution of very many log lines: `python -m tests.web.filled FILE LINES`.
+`… FILE many N` fills it with N executions that failed, of a minute each;
+`… FILE trim ID N` takes the events before N from one that is there, as retention does.
 
 Nobody would wait for a flow that says a million lines; the log takes them much faster. Every third
 source and thousandth level is another, and one line in ten thousand says `needle`. Some were lost
@@ -56,6 +58,35 @@ def said(number: int, at: str) -> Draft:
     return Draft(type="log.line", ts=at, data=data)
 
 
+async def many(file: Path, count: int) -> str:
+    """Write executions that have failed, a minute apart; returns how many."""
+    async with SqliteLog(file) as log:
+        for number in range(count):
+            began = datetime.now(UTC) - timedelta(minutes=count - number)
+            ts, flow = rfc3339(began), f"night {number}"
+            execution_id = new_execution_id(began)
+            error = {"type": "ValueError", "message": f"row {number} is none"}
+            events = [
+                Draft(type="execution.queued", ts=ts, data={"kind": "workflow", "flow": flow}),
+                Draft(type="execution.started", ts=ts, data={"worker": "test"}),
+                Draft(type="execution.failed", ts=ts, data={"error": error}),
+            ]
+            await log.create(Opening(execution_id=execution_id, kind="workflow", flow=flow), events)
+    return str(count)
+
+
+async def trim(file: Path, execution_id: str, before: int) -> str:
+    """Take its first events; returns its id."""
+    async with SqliteLog(file) as log:
+        await log.trim(execution_id, before)
+    return execution_id
+
+
 if __name__ == "__main__":
-    given = [int(text) for text in sys.argv[2:]]
-    print(asyncio.run(fill(Path(sys.argv[1]), given[0], given[1] if len(given) > 1 else 0)))
+    path, given = Path(sys.argv[1]), sys.argv[2:]
+    if given[0] == "many":
+        print(asyncio.run(many(path, int(given[1]))))
+    elif given[0] == "trim":
+        print(asyncio.run(trim(path, given[1], int(given[2]))))
+    else:
+        print(asyncio.run(fill(path, int(given[0]), int(given[1]) if len(given) > 1 else 0)))

@@ -8,7 +8,7 @@ import { Link, Route, Router, Switch, useLocation } from "wouter";
 import { problemFrom } from "./data/hub.ts";
 import type { Problem as What } from "./data/protocol.ts";
 import { BASE } from "./data/tab.ts";
-import { clientOf } from "./data/use.ts";
+import { clientOf, forgetLists } from "./data/use.ts";
 import { firstOf, SessionContext, WorkspaceContext } from "./data/workspace.ts";
 import { late } from "./late.ts";
 import { preload } from "./panels/contract.ts";
@@ -54,6 +54,7 @@ function Known() {
   }, [atLogin, session]);
 
   const signedIn = (now: Session | undefined) => {
+    forgetLists();
     setProblem(undefined);
     setSession(now);
   };

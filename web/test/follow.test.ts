@@ -150,3 +150,20 @@ test("an aborted one ends without an error", async () => {
   expect(states.at(-1)).toEqual({ phase: "ended", how: "closed" });
   expect(origin.open).toEqual([]);
 });
+
+test("who hurries it does not wait for the next try", async () => {
+  vi.spyOn(Math, "random").mockReturnValue(1); // the longest pause
+  const origin = begun();
+  const { done, ids, follow, states } = following(origin);
+  await until(() => ids().length === 2);
+  origin.connections[0]!.write('event: stream.closing\ndata: {"id":null,"type":"stream.closing","data":{"reason":"shutdown","retry_ms":3600000}}\n\n');
+  origin.connections[0]!.close();
+  await until(() => states.at(-1)?.phase === "reconnecting");
+  expect(states.at(-1)).toMatchObject({ inMs: 3_600_000 });
+  expect(origin.connections.length).toBe(1);
+  follow.hurry();
+  origin.add("X", "execution.completed");
+  await done;
+  expect(ids()).toEqual([1, 2, 3]);
+  follow.hurry(); // it waits for nothing: nothing happens
+});

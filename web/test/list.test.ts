@@ -102,6 +102,10 @@ test("what started lately is said of a window that is known", async () => {
   expect(seen.started).toBe(60);
   expect(seen.failed).toBe(1); // 950
   expect(seen.bins.reduce((sum, one) => sum + one, 0)).toBe(60);
+  // What the figure leads to is the filter of that status: no other end is counted.
+  const ends = new ListStore(sourceOf([entry(997, "timed_out"), entry(998, "lost"), entry(999, "failed")]));
+  await ends.refresh();
+  expect(lately(ends, NOW)!.failed).toBe(1);
   const busy = new ListStore(sourceOf(Array.from({ length: 300 }, (_, index) => entry(index, "completed", 999))));
   await busy.refresh();
   expect(lately(busy, NOW)).toBeUndefined(); // a hundred in the last minute: not even five are known
@@ -117,5 +121,6 @@ test("a search is over flow, id and reason", () => {
 
 test("an end is told in one line", () => {
   expect(whyOf({ type: "execution.cancelled", data: { by: "api", reason: "late" } })).toBe("By api: late");
+  expect(whyOf({ type: "execution.timed_out", data: { deadline_ms: 90_000 } })).toBe("Its deadline of 1 m 30 s passed");
   expect(whyOf({ type: "execution.completed", data: { output: 1 } })).toBe("");
 });

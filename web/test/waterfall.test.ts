@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { fold, type TailraceEvent } from "@tailrace/client";
 import { describe, expect, test } from "vitest";
 import { criticalPath, type Times } from "../src/panels/waterfall/critical.ts";
-import { barsOf, figuresOf, moment } from "../src/panels/waterfall/rows.ts";
+import { barsOf, figuresOf } from "../src/panels/waterfall/rows.ts";
+import { moment } from "../src/parts/time.tsx";
 import { fine, tickLabel, ticks } from "../src/panels/waterfall/ticks.ts";
 
 function times(of: Record<string, [number, number]>): Map<string, Times> {

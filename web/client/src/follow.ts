@@ -64,11 +64,17 @@ export class Follow implements AsyncIterable<TailraceEvent> {
   #m = 0;
   #seen = 0;
   readonly #told = new Set<string>();
+  #wake: (() => void) | undefined; // ends the pause before the next connection
 
   constructor(url: string | URL, options: FollowOptions = {}) {
     this.#url = new URL(url);
     this.#options = options;
     this.position = options.after === undefined ? undefined : String(options.after);
+  }
+
+  /** Connect again at once, if it waits to: somebody asks for it, or the network is back. */
+  hurry(): void {
+    this.#wake?.();
   }
 
   /** Events, parsed; those of the stream itself only where they say a gap. */
@@ -107,7 +113,8 @@ export class Follow implements AsyncIterable<TailraceEvent> {
       if (this.#ended || this.#aborted()) break;
       const lastId = this.position ?? "";
       this.#tell({ phase: "reconnecting", lastId, inMs: pauseMs, attempt: this.#failures, why });
-      await sleep(pauseMs, this.#options.signal);
+      await sleep(pauseMs, this.#options.signal, (wake) => (this.#wake = wake));
+      this.#wake = undefined;
     }
     if (this.state.phase !== "ended") this.#tell({ phase: "ended", how: "closed" });
   }
@@ -329,8 +336,14 @@ function silent(cause: unknown): TailraceError {
   return new TailraceError("silent", message, { retryable: true, cause });
 }
 
-function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+/** Wait; `held` is given the way to end it before its time. */
+function sleep(
+  ms: number,
+  signal: AbortSignal | undefined,
+  held: (wake: () => void) => void,
+): Promise<void> {
   return new Promise((wake) => {
+    held(done);
     const timer = setTimeout(done, ms);
     function done() {
       clearTimeout(timer);

@@ -15,6 +15,7 @@ import {
   is,
   isTerminal,
   type Connection,
+  type Entry,
   type ExecutionState,
   type Gap,
   type TailraceEvent,
@@ -54,6 +55,8 @@ export class ExecutionStore extends Ticker {
   sealed = new Set<string>();
   connection: Connection = { phase: "connecting" };
   problem: Problem | undefined;
+  /** What the list says of it; asked only where the beginning of the log is gone. */
+  entry: Entry | undefined;
   /** How many events came, and were not the stream's own: the log's head, unless there are gaps. */
   count = 0;
   #textChars = 0;
@@ -83,6 +86,21 @@ export class ExecutionStore extends Ticker {
       this.#take(JSON.parse(lines.slice(start, end)) as TailraceEvent);
       start = end + 1;
     }
+    this.changed();
+  }
+
+  /** Whether its name and its input are gone, with the beginning of its log. */
+  get beheaded(): boolean {
+    return this.live.queued_at === null && this.gaps.some(({ from, cause }) => from === 1 && cause === "retention");
+  }
+
+  /** How it stands at a position: what has lost its beginning to retention had begun. */
+  statusOf(state: ExecutionState): string {
+    return state.status === "new" && this.beheaded ? "running" : state.status;
+  }
+
+  named(entry: Entry): void {
+    this.entry = entry;
     this.changed();
   }
 
@@ -127,6 +145,7 @@ export class ExecutionStore extends Ticker {
     const data = event.data as Partial<ExecutionState>;
     this.live.status = event.type.slice("execution.".length);
     this.live.ended_at = event.ts;
+    this.live.total_duration_ms = data.total_duration_ms ?? null;
     this.live.end = event.data;
     this.live.output = data.output ?? null;
     this.live.error = data.error ?? null;

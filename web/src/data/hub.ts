@@ -212,6 +212,8 @@ export class Hub {
   #listState: Connection = { phase: "connecting" };
   #listCut: AbortController | undefined;
   #lineCut: AbortController | undefined;
+  /** What is read now: each may wait for its server. */
+  readonly #open = new Set<Follow>();
   #lineRuns = false;
   #backRuns = false;
 
@@ -221,6 +223,11 @@ export class Hub {
 
   get idle(): boolean {
     return this.#watched.size === 0 && this.#listing.size === 0;
+  }
+
+  /** Do not wait any longer before asking the server again. */
+  hurry(): void {
+    for (const following of this.#open) following.hurry();
   }
 
   /** Let a tab watch an execution from its position. */
@@ -275,6 +282,7 @@ export class Hub {
         if (!cut.signal.aborted) for (const sub of this.#listing) sub.state(state);
       },
     });
+    this.#open.add(following);
     try {
       for await (const frames of following.batches()) {
         for (const sub of this.#listing) {
@@ -291,6 +299,7 @@ export class Hub {
         this.#listing.delete(sub);
       }
     }
+    this.#open.delete(following);
     if (this.#listCut === cut) this.#listCut = undefined;
     this.#listState = { phase: "connecting" };
   }
@@ -331,6 +340,7 @@ export class Hub {
         if (!passing && (live || state.phase !== "live")) log.tell(state);
       },
     });
+    this.#open.add(following);
     try {
       for await (const frames of following.batches()) {
         log.take(frames);
@@ -340,6 +350,7 @@ export class Hub {
     } catch (error) {
       this.#drop(log, error);
     }
+    this.#open.delete(following);
   }
 
   async #readMany(logs: readonly Watched[], signal: AbortSignal): Promise<void> {
@@ -354,6 +365,7 @@ export class Hub {
         for (const log of open.values()) if (!log.ended) log.tell(state);
       },
     });
+    this.#open.add(following);
     try {
       for await (const frames of following.batches()) {
         await this.#takeMany(open, frames, signal);
@@ -363,6 +375,8 @@ export class Hub {
       // Of several, who is refused is not said: the next round asks for each by itself. It waits a
       // moment, in case each by itself is allowed and all together are not.
       await new Promise((wake) => setTimeout(wake, PATIENCE_MS));
+    } finally {
+      this.#open.delete(following); // it returns from within
     }
   }
 

@@ -4,6 +4,7 @@
 // execution, what is of the later event stands. A page is of all or of one status; how far back each
 // of these was read is known, so nothing is shown as complete that is not.
 import { EXECUTION, TERMINAL, type Connection, type Entry, type TailraceEvent } from "@tailrace/client";
+import { duration } from "../parts/time.tsx";
 import { problemFrom } from "./hub.ts";
 import type { Problem } from "./protocol.ts";
 import { Ticker } from "./ticker.ts";
@@ -269,7 +270,7 @@ export class ListStore extends Ticker {
 export function whyOf(event: { type: string; data: object }): string {
   const data = event.data as Record<string, any>;
   if (data.error) return firstLine(`${data.error.type}: ${data.error.message}`);
-  if (event.type === "execution.timed_out") return `Its deadline of ${data.deadline_ms} ms passed`;
+  if (event.type === "execution.timed_out") return `Its deadline of ${duration(Number(data.deadline_ms))} passed`;
   if (event.type === "execution.cancelled") return firstLine(`By ${data.by}${data.reason ? `: ${data.reason}` : ""}`);
   return firstLine(String(data.reason ?? ""));
 }

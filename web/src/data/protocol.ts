@@ -19,6 +19,8 @@ export type Ask =
   | { t: "handled"; sub: number; size: number }
   /** Still here; a tab that says nothing for GONE_MS is gone. */
   | { t: "here" }
+  /** Ask the server again now, instead of waiting before the next try. */
+  | { t: "hurry" }
   | { t: "bye" };
 
 /** Hub → tab. */

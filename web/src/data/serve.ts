@@ -60,6 +60,7 @@ export function serve(port: Port, hubs: Hubs): void {
     else if (ask.t === "close") {
       leaving.get(ask.sub)?.leave();
       leaving.delete(ask.sub);
-    } else if (ask.t === "bye") bye();
+    } else if (ask.t === "hurry") for (const hub of hubs.values()) hub.hurry();
+    else if (ask.t === "bye") bye();
   };
 }

@@ -40,6 +40,7 @@ export class Tab {
     this.#port.onmessage = ({ data }: MessageEvent<Told>) => this.#told(data);
     setInterval(() => !this.#suspended && this.#ask({ t: "here" }), HERE_MS);
     document.addEventListener("visibilitychange", () => this.#looked());
+    addEventListener("online", () => this.hurry());
     addEventListener("pagehide", () => this.#suspend());
     addEventListener("pageshow", (event) => event.persisted && this.#resume());
   }
@@ -53,6 +54,11 @@ export class Tab {
       this.#subscriptions.delete(sub);
       this.#ask({ t: "close", sub });
     };
+  }
+
+  /** Do not wait for the next try: ask the server now. */
+  hurry(): void {
+    this.#ask({ t: "hurry" });
   }
 
   #open(sub: number): void {

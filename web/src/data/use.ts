@@ -4,6 +4,7 @@
 // somebody shows it, and is drawn anew when that changed.
 import { TailraceClient } from "@tailrace/client";
 import { useContext, useEffect, useMemo, useSyncExternalStore } from "react";
+import { entryOf } from "./entry.ts";
 import { ExecutionStore } from "./execution.ts";
 import { ListStore } from "./list.ts";
 import { BASE, Tab } from "./tab.ts";
@@ -18,6 +19,11 @@ let tab: Tab | undefined;
 function theTab(): Tab {
   tab ??= new Tab();
   return tab;
+}
+
+/** Ask the server again now, where streams wait before their next try. */
+export function hurry(): void {
+  theTab().hurry();
 }
 
 const clients = new Map<string, TailraceClient>();
@@ -50,24 +56,48 @@ export function useExecution(id: string): ExecutionStore {
     });
   }, [store, id, workspace]);
   useTicks(store);
+  const { beheaded } = store;
+  useEffect(() => {
+    if (!beheaded) return;
+    const cut = new AbortController();
+    entryOf(clientOf(workspace), id, cut.signal).then(
+      (entry) => entry && store.named(entry),
+      () => undefined, // it is a name: how the stream stands is said elsewhere
+    );
+    return () => cut.abort();
+  }, [beheaded, store, id, workspace]);
   return store;
+}
+
+const lists = new Map<string, ListStore>();
+
+/** The list of a workspace: the one that was left, so that who comes back finds what they had read. */
+function listOf(workspace: string): ListStore {
+  const left = lists.get(workspace);
+  if (left && !left.problem) return left;
+  const client = clientOf(workspace);
+  const store = new ListStore({
+    list: (query) => client.list(query),
+    next: async (id, after) => (await client.events(id, { after, limit: 1 })).events[0],
+  });
+  lists.set(workspace, store);
+  return store;
+}
+
+/** Somebody else is here, or nobody: what was read before is not theirs. */
+export function forgetLists(): void {
+  lists.clear();
 }
 
 /** The list of executions, alive; `more` reads the next page of those before. */
 export function useList(): ListStore {
   const workspace = useContext(WorkspaceContext);
-  const store = useMemo(() => {
-    const client = clientOf(workspace);
-    return new ListStore({
-      list: (query) => client.list(query),
-      next: async (id, after) => (await client.events(id, { after, limit: 1 })).events[0],
-    });
-  }, [workspace]);
+  const store = useMemo(() => listOf(workspace), [workspace]);
   useEffect(() => {
     let phase = "";
     // At once, because the worker that has the streams takes a third of a second to start.
     const early = store.refresh();
-    return theTab().subscribe({ kind: "list" }, workspace, {
+    const leave = theTab().subscribe({ kind: "list" }, workspace, {
       events: (lines) => {
         // Executions are gone, or all are others: a store that was removed, or made anew.
         const anew = lines.includes('"type":"stream.gap"');
@@ -83,6 +113,10 @@ export function useList(): ListStore {
       },
       failed: (problem) => store.failed(problem),
     });
+    return () => {
+      leave();
+      store.connected({ phase: "suspended" }); // what it has not heard from here on, it reads again
+    };
   }, [store, workspace]);
   useTicks(store);
   return store;

@@ -1,7 +1,8 @@
 // One node, more closely: as it is at the position that is shown.
 import type { ExecutionState, Try } from "@tailrace/client";
-import { Mark, Status } from "../parts/marks.tsx";
-import { clock, Duration, duration } from "../parts/time.tsx";
+import { Mark, Status, wordOf } from "../parts/marks.tsx";
+import { standing } from "../parts/standing.ts";
+import { clock, day, Duration, duration, exactly } from "../parts/time.tsx";
 import type { Selection } from "../panels/contract.ts";
 import css from "./inspect.module.css";
 import { Json } from "./json.tsx";
@@ -26,8 +27,8 @@ export function NodeView({ state, name, select, onEvents }: NodeProps) {
       {node?.reason && <p className="muted">Skipped: {node.reason}</p>}
       <Facts
         facts={[
-          ["Status", <Status status={node?.status ?? "new"} />],
-          ["Ran for", node?.started_at ? <Duration from={node.started_at} to={node.ended_at} /> : null],
+          ["Status", <Status status={standing(node?.status, state)} />],
+          ["Ran for", node?.started_at ? <Duration from={node.started_at} to={node.ended_at ?? state.ended_at} /> : null],
           ["Waited", waited === null ? null : <span className="number">{duration(waited)}</span>],
           ["Started", node?.started_at && <Moment at={node.started_at} from={state.started_at} />],
           ["Ended", node?.ended_at && <Moment at={node.ended_at} from={state.started_at} />],
@@ -37,7 +38,8 @@ export function NodeView({ state, name, select, onEvents }: NodeProps) {
           ["Last event", node ? <EventLink id={node.at} select={select} /> : null],
         ]}
       />
-      {node?.error && <Failure error={node.error} />}
+      {/* Of one that was tried again and did well, the tries below tell of the errors. */}
+      {node?.error && node.status !== "completed" && <Failure error={node.error} />}
       {into.length > 0 && (
         <Section title="Input">
           <ul className={css.inputs}>
@@ -58,7 +60,7 @@ export function NodeView({ state, name, select, onEvents }: NodeProps) {
         <Section title={node.tries.length === 1 ? "Attempt" : "Attempts"}>
           <ol className={css.tries}>
             {node.tries.map((one) => (
-              <Attempt key={`${one.attempt}-${one.started_at ?? one.queued_at}`} one={one} from={state.started_at} />
+              <Attempt key={`${one.attempt}-${one.started_at ?? one.queued_at}`} one={one} state={state} />
             ))}
           </ol>
         </Section>
@@ -101,14 +103,14 @@ function Input({ edge, state, select }: { edge: { from: string; param?: string }
   );
 }
 
-function Attempt({ one, from }: { one: Try; from: string | null }) {
+function Attempt({ one, state }: { one: Try; state: ExecutionState }) {
   const waited = one.queued_at && one.started_at ? Date.parse(one.started_at) - Date.parse(one.queued_at) : 0;
   return (
     <li>
-      <Mark status={one.status} alone />
+      <Mark status={standing(one.status, state)} alone />
       <span className="number">{one.attempt}</span>
-      <span className="muted number">{one.started_at ? offset(one.started_at, from) : "waiting"}</span>
-      <Duration from={one.started_at ?? one.queued_at} to={one.ended_at} />
+      <span className="muted number">{one.started_at ? offset(one.started_at, state.started_at) : wordOf(standing("new", state))}</span>
+      <Duration from={one.started_at ?? one.queued_at} to={one.ended_at ?? state.ended_at} />
       {waited >= 1 && <span className="muted">after {duration(waited)}</span>}
       {one.error && (
         <span className={css.why} title={one.error.message}>
@@ -121,9 +123,11 @@ function Attempt({ one, from }: { one: Try; from: string | null }) {
 
 /** A moment: on the clock, and since the start. */
 export function Moment({ at, from }: { at: string; from: string | null }) {
+  const ms = Date.parse(at);
   return (
-    <time dateTime={at} className="number" title={at}>
-      {clock(Date.parse(at))}
+    <time dateTime={at} className="number" title={`${exactly(ms)}\n${at}`}>
+      {day(ms) && `${day(ms)}, `}
+      {clock(ms)}
       {from && <span className="muted"> {offset(at, from)}</span>}
     </time>
   );

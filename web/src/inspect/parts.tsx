@@ -46,9 +46,8 @@ export function Facts({ facts }: { facts: ReadonlyArray<readonly [string, ReactN
 }
 
 /** An error: what it is, what it says, and where it came from, if its reporter told. */
-export function Failure({ error, onNode }: { error: ErrorInfo; onNode?: (node: string) => void }) {
+export function Failure({ error, node, onNode }: { error: ErrorInfo; node?: string | undefined; onNode?: (node: string) => void }) {
   const trace = ["traceback", "stack", "stacktrace"].map((name) => error[name]).find((one) => typeof one === "string" && one);
-  const { node } = error;
   return (
     <div className={css.failure}>
       <div className={css.failureHead}>

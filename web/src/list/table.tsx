@@ -8,6 +8,7 @@ import type { ListStore, Row } from "../data/list.ts";
 import { useTo } from "../url.ts";
 import { hold } from "./hold.ts";
 import css from "./list.module.css";
+import { keepPlace, placeBefore } from "./place.ts";
 import { Line } from "./row.tsx";
 
 interface TableProps {
@@ -29,8 +30,9 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
   const href = useTo();
   const [pointed, setPointed] = useState(false);
   const [focused, setFocused] = useState(false);
+  const [before] = useState(placeBefore);
   const [scrolled, setScrolled] = useState(false);
-  const [current, setCurrent] = useState(0);
+  const [current, setCurrent] = useState(before.current);
   const [narrow, setNarrow] = useState(NARROW.matches);
   const held = useRef<string[] | null>(null);
   const last = useRef<readonly Row[]>([]);
@@ -56,6 +58,7 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
     getScrollElement: () => scroller.current,
     estimateSize: () => height,
     overscan: 8,
+    initialOffset: before.top,
     scrollMargin: margin,
     scrollPaddingStart: margin,
     getItemKey: (index) => shown.rows[index]!.id,
@@ -127,10 +130,14 @@ export function Table({ store, rows, status, mayCancel, onCancel }: TableProps) 
         onFocus={() => setFocused(true)}
         onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && setFocused(false)}
         onScroll={(event) => setScrolled(event.currentTarget.scrollTop > 0)}
+        onClickCapture={({ currentTarget, target }) => {
+          const link = (target as HTMLElement).closest<HTMLElement>("a[data-row]");
+          if (link) keepPlace({ top: currentTarget.scrollTop, current: Number(link.dataset.row) });
+        }}
       >
         <div role="rowgroup" className={css.top}>
           <div role="row" aria-rowindex={1} className={css.head}>
-            {["Status", "Flow", "Progress or outcome", "Id", "Duration", "Started", ""].map((name, index) => (
+            {["Status", "Flow", "Progress or outcome", "Id", "Duration", "Created", ""].map((name, index) => (
               <span role="columnheader" key={name} className={css[COLUMNS[index]!]}>
                 {name || <span className="unseen">Actions</span>}
               </span>

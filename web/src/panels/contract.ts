@@ -41,12 +41,19 @@ export interface PanelInfo {
 
 /** The panels, in the order of their tabs. Each is loaded when it is first shown. */
 export const PANELS: readonly PanelInfo[] = [
-  { id: "graph", label: "Graph", count: (store) => store.live.nodes.size, Panel: late(() => import("./graph.tsx")) },
+  { id: "graph", label: "Graph", count: nodesOf, Panel: late(() => import("./graph.tsx")) },
   { id: "waterfall", label: "Waterfall", count: () => 0, Panel: late(() => import("./waterfall.tsx")) },
   { id: "logs", label: "Logs", count: (store) => store.lines.end, Panel: late(() => import("./logs.tsx")) },
   { id: "text", label: "Output", count: () => 0, Panel: late(() => import("./text.tsx")) },
   { id: "events", label: "Events", count: (store) => store.live.head, Panel: late(() => import("./events.tsx")) },
 ];
+
+/** How many nodes the graph shows: those that are planned, and those that came besides. */
+function nodesOf({ live: { graph, nodes } }: ExecutionStore): number {
+  if (!graph) return nodes.size;
+  const planned = graph.nodes.filter(({ kind }) => kind !== "trigger").length;
+  return Math.max(planned, nodes.size);
+}
 
 /** Beside the tabs: what is selected, more closely. */
 export const Inspector = late(() => import("./inspector.tsx"));
@@ -66,6 +73,8 @@ export function preload(name: string | null): Promise<unknown> {
 
 /** A form that starts an execution. */
 export interface StartProps {
+  /** What is to be run once more, with the same input unless it is changed; undefined: that is not known. */
+  again?: { flow: string; input: unknown } | undefined;
   /** Started: its id. */
   onStarted: (executionId: string) => void;
   onClose: () => void;

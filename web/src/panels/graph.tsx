@@ -2,6 +2,7 @@
 //
 // The law of this file: it shows the state it is given, of whatever position. A flow's graph is known
 // before it runs; where there is none, nodes are learned in the order of their start.
+import { hasEnded } from "@tailrace/client";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Empty } from "../parts/problem.tsx";
 import { useParam } from "../url.ts";
@@ -17,7 +18,11 @@ import css from "./graph/graph.module.css";
 export default function Graph(props: PanelProps) {
   const [view, setView] = useParam("view");
   const model = useModel(props);
-  if (model.nodes.length === 0) return <Empty title="No nodes yet">They appear here as they start.</Empty>;
+  if (model.nodes.length === 0) {
+    if (props.store.beheaded) return <Empty title="None of its nodes is kept">Its logs and events have what there still is.</Empty>;
+    if (!hasEnded(props.state)) return <Empty title="No nodes yet">They appear here as they start.</Empty>;
+    return <Empty title="It has no nodes">What it said is in its logs and its output.</Empty>;
+  }
   const isList = view === "list";
   return (
     <div className={css.graph}>

@@ -2,15 +2,16 @@
 //
 // The law of this file: it shows the position that the page shows. What the store has is not asked
 // for again; what is large, and events as they are, are fetched when somebody wants them.
-import { hasEnded, toDict, type ExecutionState, type OutputSummary } from "@tailrace/client";
+import { hasEnded, toDict, type OutputSummary } from "@tailrace/client";
 import { useEffect } from "react";
 import { EventView } from "../inspect/event.tsx";
 import css from "../inspect/inspect.module.css";
 import { Json } from "../inspect/json.tsx";
 import { Moment, NodeView } from "../inspect/node.tsx";
 import { bytes, Facts, Failure, Output, Section } from "../inspect/parts.tsx";
-import { Status } from "../parts/marks.tsx";
-import { Duration, duration } from "../parts/time.tsx";
+import { Status, wordOf } from "../parts/marks.tsx";
+import { culpritOf, standing } from "../parts/standing.ts";
+import { Duration, duration, tookOf } from "../parts/time.tsx";
 import { useSetParams } from "../url.ts";
 import type { PanelProps } from "./contract.ts";
 
@@ -29,7 +30,7 @@ export default function Inspector({ store, state, position, seek, selection, sel
     return () => removeEventListener("keydown", pressed);
   }, [open, select]);
   const title = event !== undefined ? `Event ${event.toLocaleString("en")}` : node;
-  if (title === undefined) return <Whole state={state} select={select} />;
+  if (title === undefined) return <Whole store={store} state={state} select={select} />;
   return (
     <div className={css.inspector} data-open>
       <header>
@@ -56,10 +57,16 @@ export default function Inspector({ store, state, position, seek, selection, sel
   );
 }
 
-function Whole({ state, select }: { state: ExecutionState; select: PanelProps["select"] }) {
+function Whole({ store, state, select }: Pick<PanelProps, "store" | "state" | "select">) {
+  const took = tookOf(state);
   const waited = state.queued_at && state.started_at ? Date.parse(state.started_at) - Date.parse(state.queued_at) : 0;
+  // While it waits, since when; of what retention has cut, when it was made.
+  const queued = state.started_at === null ? (state.queued_at ?? store.entry?.created_at) : null;
   const counts = new Map<string, number>();
-  for (const { status } of state.nodes.values()) counts.set(status, (counts.get(status) ?? 0) + 1);
+  for (const node of state.nodes.values()) {
+    const status = standing(node.status, state);
+    counts.set(status, (counts.get(status) ?? 0) + 1);
+  }
   const large = (state.end as { output_summary?: OutputSummary } | null)?.output_summary;
   return (
     <div className={css.inspector}>
@@ -68,16 +75,17 @@ function Whole({ state, select }: { state: ExecutionState; select: PanelProps["s
       </header>
       <Facts
         facts={[
-          ["Status", <Status status={state.status} />],
-          ["Ran for", state.started_at ? <Duration from={state.started_at} to={state.ended_at} /> : null],
+          ["Status", <Status status={store.statusOf(state)} />],
+          ["Ran for", state.started_at ? <Duration from={state.started_at} to={state.ended_at} /> : took === undefined ? null : <span className="number">{duration(took)}</span>],
           ["Waited", waited >= 1 ? <span className="number">{duration(waited)}</span> : null],
+          ["Queued", queued && <Moment at={queued} from={null} />],
           ["Started", state.started_at && <Moment at={state.started_at} from={null} />],
           ["Ended", state.ended_at && <Moment at={state.ended_at} from={null} />],
-          ["Nodes", [...counts].map(([status, count]) => `${count} ${status.replace("_", " ")}`).join(", ")],
+          ["Nodes", [...counts].map(([status, count]) => `${count} ${wordOf(status)}`).join(", ")],
           ["Items", state.item_count > 0 ? state.item_count.toLocaleString("en") : null],
         ]}
       />
-      {state.error && <Failure error={state.error} onNode={(node) => select({ node })} />}
+      {state.error && <Failure error={state.error} node={culpritOf(state)} onNode={(node) => select({ node })} />}
       {state.input !== null && (
         <Section title="Input">
           <Json key={state.execution_id} value={state.input} name="input" />

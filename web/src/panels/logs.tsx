@@ -5,6 +5,7 @@
 // in one go (logs/view.ts), and nothing is drawn but what is seen (logs/list.ts).
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useSearch } from "wouter";
+import { copied } from "../parts/clipboard.ts";
 import { useParam, useSetParams } from "../url.ts";
 import type { PanelProps } from "./contract.ts";
 import { useStored } from "./follow.ts";
@@ -13,6 +14,7 @@ import { filterOf } from "./logs/choice.ts";
 import { Ending, Hidden, Jump, Nothing, Trimmed } from "./logs/edges.tsx";
 import { Help } from "./logs/help.tsx";
 import { keyOf } from "./logs/keys.ts";
+import { GONE, linkedBy, linkOf } from "./logs/link.ts";
 import { useList, type Align } from "./logs/list.ts";
 import css from "./logs/logs.module.css";
 import { BLOCK, Block } from "./logs/rows.tsx";
@@ -49,9 +51,9 @@ export default function Logs({ store, version, state, position }: PanelProps) {
   const end = position === null ? lines.end : lines.endAt(position);
   const low = view.rowOf(lines.first);
   const high = Math.min(view.end, view.rowOf(end));
-  const linked = numberOf(link);
   const phase = store.connection.phase;
   const arrived = phase !== "connecting" && phase !== "catching-up";
+  const linked = linkedBy(lines, link, arrived);
   const list = useList({ scroller, view, low, high, wrap, arrived, initially: linked === undefined });
   const { goTo, follow, following } = list;
 
@@ -63,10 +65,14 @@ export default function Logs({ store, version, state, position }: PanelProps) {
     },
     [follow, goTo],
   );
-  const linkedAtFirst = useRef(linked);
+  // The link that one came by leads to its line, also when that turns out to have another number now.
+  const opening = useRef(linked !== undefined);
   useEffect(() => {
-    if (linkedAtFirst.current !== undefined) show(linkedAtFirst.current - 1);
-  }, [show]);
+    if (opening.current && linked !== undefined && linked !== GONE) show(linked - 1);
+  }, [linked, show]);
+  useEffect(() => {
+    if (arrived) opening.current = false;
+  }, [arrived]);
 
   // Another filter: the line that one was at stays in sight.
   const viewBefore = useRef(view);
@@ -109,13 +115,13 @@ export default function Logs({ store, version, state, position }: PanelProps) {
     (number: number) => {
       const params = new URLSearchParams(query);
       params.set("panel", "logs");
-      params.set("line", String(number));
+      params.set("line", linkOf(lines, number));
       return `${location.pathname}?${params}`;
     },
-    [query],
+    [query, lines],
   );
   const linkTo = (number: number) => {
-    setParams({ panel: "logs", line: String(number) }, true);
+    setParams({ panel: "logs", line: linkOf(lines, number) }, true);
     follow(false);
     setCursor(number - 1);
   };
@@ -131,7 +137,7 @@ export default function Logs({ store, version, state, position }: PanelProps) {
     show(view.indexOf(Math.min(Math.max(from + by, low), high - 1)), "nearest");
   };
   const copyLine = () => {
-    if (cursor !== undefined) void navigator.clipboard.writeText(textOf(view, cursorRow!, cursorRow! + 1).text.trimEnd());
+    if (cursor !== undefined) void copied(textOf(view, cursorRow!, cursorRow! + 1).text.replace(/\n$/, ""));
   };
   const pressed = (event: React.KeyboardEvent) => {
     const action = keyOf(event);
@@ -259,10 +265,6 @@ export default function Logs({ store, version, state, position }: PanelProps) {
       <Help open={help} close={() => setHelp(false)} />
     </div>
   );
-}
-
-function numberOf(text: string | undefined): number | undefined {
-  return text !== undefined && /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
 }
 
 /** As wide as the longest name of a source or a node, within bounds. */

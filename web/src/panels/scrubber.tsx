@@ -4,7 +4,7 @@
 import { hasEnded } from "@tailrace/client";
 import { useMemo, useState, type KeyboardEvent } from "react";
 import { rowOf } from "../inspect/index.ts";
-import { clock, duration } from "../parts/time.tsx";
+import { clock, duration, exactly } from "../parts/time.tsx";
 import { SPEEDS, usePlay } from "../scrub/play.ts";
 import css from "../scrub/scrub.module.css";
 import { Timeline } from "../scrub/timeline.ts";
@@ -71,10 +71,13 @@ export default function Scrubber({ store, version, position, seek }: PanelProps)
         onKey={pressed}
       />
       <div className={css.where}>
-        <span className="number" data-testid="position">
-          {at.toLocaleString("en")} / {head.toLocaleString("en")}
+        <span className="number" title="The event up to which the page is shown, of how many there are">
+          <span className={css.of}>event </span>
+          <span data-testid="position">
+            {at.toLocaleString("en")} / {head.toLocaleString("en")}
+          </span>
         </span>
-        <span className="number muted" title={head > 0 ? clock(timeline.begin + ms) : undefined}>
+        <span className="number muted" title={head > 0 ? `${exactly(timeline.begin + ms)} (${clock(timeline.begin + ms)})` : undefined}>
           +{duration(ms)}
         </span>
       </div>

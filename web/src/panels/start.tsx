@@ -27,7 +27,7 @@ interface Startable {
   schema: JsonSchema;
 }
 
-export default function Start({ onStarted, onClose }: StartProps) {
+export default function Start({ again, onStarted, onClose }: StartProps) {
   const client = useClient();
   const [asked] = useParam("start");
   const [catalog, setCatalog] = useState<readonly Startable[]>();
@@ -49,11 +49,20 @@ export default function Start({ onStarted, onClose }: StartProps) {
       </Empty>
     );
   }
-  const what = catalog.find((one) => one.name === (chosen ?? asked)) ?? catalog[0]!;
+  const wanted = chosen ?? again?.flow ?? asked;
+  const found = catalog.find((one) => one.name === wanted);
+  if (again && wanted === again.flow && !found) {
+    return (
+      <Empty title={`This server does not run ${again.flow}`} command={`tailrace serve ${again.flow}`}>
+        Name it among the flows of a server on the same store.
+      </Empty>
+    );
+  }
+  const what = found ?? catalog[0]!;
   const picker = (
     <label className={css.flow}>
       Flow
-      <select className="input" value={what.name} onChange={(event) => setChosen(event.target.value)}>
+      <select className="input" autoFocus value={what.name} onChange={(event) => setChosen(event.target.value)}>
         {["workflow", "agent", "task"].map((kind) => {
           const those = catalog.filter((one) => one.kind === kind);
           return those.length === 0 ? null : (
@@ -68,7 +77,7 @@ export default function Start({ onStarted, onClose }: StartProps) {
       {what.summary && <span className={css.help}>{what.summary}</span>}
     </label>
   );
-  return <Form key={what.name} what={what} picker={picker} onStarted={onStarted} onClose={onClose} />;
+  return <Form key={what.name} what={what} again={what.name === again?.flow ? again : undefined} picker={picker} onStarted={onStarted} onClose={onClose} />;
 }
 
 interface FormProps extends StartProps {
@@ -76,12 +85,13 @@ interface FormProps extends StartProps {
   picker: React.ReactNode;
 }
 
-function Form({ what, picker, onStarted, onClose }: FormProps) {
+function Form({ what, again, picker, onStarted, onClose }: FormProps) {
   const client = useClient();
   const workspace = useContext(WorkspaceContext);
   const { schema } = what;
   const field = fieldOf(schema, schema);
-  const last = useState(() => kept(workspace, what.name))[0];
+  const last = useState(() => (again ? again.input : kept(workspace, what.name)))[0];
+  const lacking = again && lackingOf(again.input);
   const [value, setValue] = useState<unknown>(() => beginning(schema, last));
   const [view, setView] = useState<"form" | "json">(field.kind === "group" ? "form" : "json");
   const [found, setFound] = useState<readonly Fault[]>([]);
@@ -168,6 +178,11 @@ function Form({ what, picker, onStarted, onClose }: FormProps) {
             {fault.message}
           </p>
         ))}
+        {lacking && (
+          <p className={css.fault} role="note">
+            {lacking}
+          </p>
+        )}
         <More chosen={more} onChange={setMore} />
         {problem && (problem.status === 401 ? <Refused problem={problem} /> : <Problem problem={problem} />)}
       </div>
@@ -211,13 +226,25 @@ function replacer(_: string, value: unknown): unknown {
   return value instanceof Draft ? value.text : value;
 }
 
+/** Whether the log has a mark in place of a secret: it is nothing to start with. */
+function isRedacted(value: unknown): boolean {
+  return JSON.stringify(value)?.includes("[redacted:") ?? false;
+}
+
+/** What of an input cannot be given again, if anything. */
+function lackingOf(input: unknown): string | undefined {
+  if (input === undefined) return "Its input was too large for this page: these are the presets.";
+  const secret = Object.entries(input ?? {}).filter(([, value]) => isRedacted(value));
+  return secret.length > 0 ? `Secrets are not kept. Fill in again: ${secret.map(([name]) => name).join(", ")}.` : undefined;
+}
+
 /** What was started with last, where that still fits; what the schema has beside it is preset. */
 function beginning(schema: JsonSchema, last: unknown): unknown {
   const preset = initial(schema, schema);
   if (typeof last !== "object" || last === null || typeof preset !== "object" || preset === null) return preset;
   const field = fieldOf(schema, schema);
   const known = new Set(field.kind === "group" ? field.fields.map((one) => one.name) : Object.keys(last));
-  const fitting = Object.entries(last).filter(([name]) => known.has(name));
+  const fitting = Object.entries(last).filter(([name, value]) => known.has(name) && !isRedacted(value));
   return { ...preset, ...Object.fromEntries(fitting) };
 }
 

@@ -6,9 +6,10 @@
 import { hasEnded, type ExecutionState, type OutputSummary } from "@tailrace/client";
 import { lazy, memo, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import type { ExecutionStore } from "../data/execution.ts";
+import { copied } from "../parts/clipboard.ts";
 import { Mark, wordOf } from "../parts/marks.tsx";
 import { Copy, Empty } from "../parts/problem.tsx";
-import { duration } from "../parts/time.tsx";
+import { duration, tookOf } from "../parts/time.tsx";
 import type { PanelProps } from "./contract.ts";
 import { useFollow, useStored } from "./follow.ts";
 import { Aside, Note, ToolCard } from "./text/cards.tsx";
@@ -202,9 +203,14 @@ const PlainBlock = memo(function PlainBlock({ text }: { text: string }) {
 
 /** Copies what was said; joined only when it is wanted. */
 function CopyText({ speech }: { speech: Speech }) {
+  const [done, setDone] = useState<boolean>();
+  const copy = async () => {
+    setDone(await copied(speech.text));
+    setTimeout(() => setDone(undefined), 1500);
+  };
   return (
-    <button type="button" className="button" onClick={() => void navigator.clipboard.writeText(speech.text)}>
-      Copy text
+    <button type="button" className="button" onClick={() => void copy()}>
+      <span aria-live="polite">{done === undefined ? "Copy text" : done ? "Copied" : "Not allowed"}</span>
     </button>
   );
 }
@@ -212,6 +218,7 @@ function CopyText({ speech }: { speech: Speech }) {
 /** How it ended, and with what. */
 function Output({ state, speech, store }: { state: ExecutionState; speech: Speech; store: ExecutionStore }) {
   const end = state.end ?? {};
+  const took = tookOf(state);
   const summary = end.output_summary as OutputSummary | null | undefined;
   const { output } = state;
   const said = typeof output === "string" && output.length === speech.chars && output === speech.text;
@@ -221,7 +228,7 @@ function Output({ state, speech, store }: { state: ExecutionState; speech: Speec
       <p className={css.ended}>
         <Mark status={state.status} />
         {wordOf(state.status)}
-        {state.total_duration_ms !== null && <span className="muted number">after {duration(state.total_duration_ms)}</span>}
+        {took !== undefined && <span className="muted number">after {duration(took)}</span>}
         {said && <span className="muted">· the text above is the output</span>}
         {!there && !summary && store.items.length === 0 && !state.error && <span className="muted">· without an output</span>}
       </p>

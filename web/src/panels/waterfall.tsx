@@ -6,14 +6,15 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { hasEnded } from "@tailrace/client";
 import { useMemo, useRef, useState, type KeyboardEvent } from "react";
 import { Empty } from "../parts/problem.tsx";
-import { useNow } from "../parts/time.tsx";
+import { standing } from "../parts/standing.ts";
+import { moment, useNow } from "../parts/time.tsx";
 import type { PanelProps } from "./contract.ts";
 import { momentAt } from "./graph/feed.ts";
 import { Axis, Lines, type Range } from "./waterfall/axis.tsx";
 import { criticalPath, type Path, type Times } from "./waterfall/critical.ts";
 import { Detail, Head } from "./waterfall/head.tsx";
 import { Row, Whole } from "./waterfall/row.tsx";
-import { barsOf, figuresOf, moment, type Bar } from "./waterfall/rows.ts";
+import { barsOf, figuresOf, type Bar } from "./waterfall/rows.ts";
 import css from "./waterfall/waterfall.module.css";
 
 const ROW = 26;
@@ -26,7 +27,7 @@ export default function Waterfall(props: PanelProps) {
   const [at, setAt] = useState<string>();
   const scroll = useRef<HTMLDivElement>(null);
 
-  const begin = store.live.queued_at === null ? 0 : moment(store.live.queued_at);
+  const begin = firstMoment(store);
   const known = position === null ? lastMoment(store) : momentAt(store, position);
   const end = position === null && !hasEnded(state) ? Math.max(known, now) : known;
   const whole: Range = { from: begin, to: Math.max(begin + 1, position === null ? end : endOf(props, now)) };
@@ -38,8 +39,12 @@ export default function Waterfall(props: PanelProps) {
   const bars = isCriticalOnly ? all.filter((bar) => critical.has(bar.node)) : all;
   const rows = useVirtualizer({ count: bars.length, getScrollElement: () => scroll.current, estimateSize: () => ROW, overscan: 10 });
 
-  if (state.queued_at === null) return <Empty title="Nothing ran yet">Bars appear here as nodes start.</Empty>;
-  const runSpan = state.started_at === null ? undefined : { from: moment(state.started_at), to: state.ended_at === null ? null : moment(state.ended_at) };
+  if (begin === 0) {
+    return hasEnded(state) ? <Empty title="No times are kept of it" /> : <Empty title="Nothing ran yet">Bars appear here as nodes start.</Empty>;
+  }
+  // Of a log whose beginning is gone it ran at least since what is kept.
+  const started = state.started_at === null ? (state.queued_at === null ? begin : undefined) : moment(state.started_at);
+  const runSpan = started === undefined ? undefined : { from: started, to: state.ended_at === null ? null : moment(state.ended_at) };
   const figures = figuresOf(all, runSpan ?? { from: begin, to: begin }, end);
   const focused = bars.find((bar) => bar.key === at);
   const zoomTo = (one: Bar | undefined) => one && setRange(around(all.filter((bar) => bar.node === one.node), end));
@@ -77,7 +82,7 @@ export default function Waterfall(props: PanelProps) {
         <Axis begin={begin} whole={whole} shown={shown} moment={shownMoment} zoom={setRange} seek={(to) => seek(positionAt(store, to))} />
         <div className={css.content}>
           <Lines begin={begin} shown={shown} moment={shownMoment} />
-          <Whole state={state} begin={begin} shown={shown} end={end} />
+          <Whole name={state.flow || (store.entry?.flow ?? "execution")} state={state} run={runSpan} begin={begin} shown={shown} end={end} />
           <ol className={css.rows} aria-label="Timeline of nodes" style={{ height: rows.getTotalSize() }} onKeyDown={press}>
             {rows.getVirtualItems().map(({ index, start }) => {
               const bar = bars[index]!;
@@ -85,6 +90,7 @@ export default function Waterfall(props: PanelProps) {
                 <Row
                   key={bar.key}
                   bar={bar}
+                  status={standing(bar.status, state)}
                   place={{ index, of: bars.length, top: start }}
                   begin={begin}
                   shown={shown}
@@ -98,12 +104,18 @@ export default function Waterfall(props: PanelProps) {
               );
             })}
           </ol>
-          {bars.length === 0 && <p className={css.none}>No node has started yet.</p>}
+          {bars.length === 0 && <p className={css.none}>{hasEnded(state) ? "No node ran." : "No node has started yet."}</p>}
         </div>
       </div>
-      <Detail bar={focused} begin={begin} end={end} isCritical={focused !== undefined && critical.has(focused.node)} />
+      <Detail bar={focused} status={standing(focused?.status, state)} begin={begin} end={end} isCritical={focused !== undefined && critical.has(focused.node)} />
     </div>
   );
+}
+
+/** Where the axis begins: when it was queued, or the first moment that is kept; 0: nothing is. */
+function firstMoment(store: PanelProps["store"]): number {
+  const first = store.live.queued_at ?? store.history.moments()[0]?.ts;
+  return first ? moment(first) : 0;
 }
 
 function lastMoment(store: PanelProps["store"]): number {

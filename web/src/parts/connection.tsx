@@ -4,7 +4,8 @@
 // A screen reader is told when the state changes, not when its numbers do.
 import type { Connection } from "@tailrace/client";
 import { createContext, useContext, useEffect, useState, useSyncExternalStore, type ReactNode } from "react";
-import { useNow } from "./time.tsx";
+import { hurry } from "../data/use.ts";
+import { duration, useNow } from "./time.tsx";
 import css from "./connection.module.css";
 
 class Holder {
@@ -34,7 +35,17 @@ export function useConnectionShown(state: Connection): void {
 export function HeaderConnection() {
   const holder = useContext(ConnectionContext);
   const state = useSyncExternalStore(holder.subscribe, holder.get);
-  return state ? <ConnectionBadge state={state} /> : null;
+  if (!state) return null;
+  return (
+    <>
+      <ConnectionBadge state={state} />
+      {state.phase === "reconnecting" && (
+        <button type="button" className="button" onClick={hurry}>
+          Try now
+        </button>
+      )}
+    </>
+  );
 }
 
 /** How a connection stands. */
@@ -73,7 +84,7 @@ function told(state: Connection, passedMs: number): { word: string; detail?: str
       return {
         word: "Reconnecting",
         // A position in many executions is no number that says anything.
-        detail: [/^\d+$/.test(id ?? "") ? `from event ${Number(id) + 1}` : "", s > 0 ? `in ${s} s` : "now"].filter(Boolean).join(" · "),
+        detail: [s > 0 ? `in ${duration(s * 1000).replace(/\.0+ s/, " s")}` : "now", Number(id) > 0 ? `from event ${Number(id) + 1}` : ""].filter(Boolean).join(" · "),
         title: `Attempt ${state.attempt + 1}${state.why ? ` (${state.why})` : ""}. Nothing is lost: it goes on after ${state.lastId || "the beginning"}.`,
       };
     }

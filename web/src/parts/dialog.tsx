@@ -1,10 +1,16 @@
 // A dialog of the browser's own: it keeps the focus, closes with Escape, and gives the focus back.
+//
+// The law of this file: what has `data-focus` has the focus when it opens. React's `autoFocus` is too
+// early for that: nothing in a closed dialog takes the focus, and the browser then gives it to Close.
 import { useEffect, useRef, type ReactNode } from "react";
 import css from "./dialog.module.css";
 
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ReactNode }) {
   const ref = useRef<HTMLDialogElement>(null);
-  useEffect(() => ref.current?.showModal(), []);
+  useEffect(() => {
+    ref.current?.showModal();
+    ref.current?.querySelector<HTMLElement>("[data-focus]")?.focus();
+  }, []);
   return (
     <dialog
       ref={ref}

@@ -14,6 +14,8 @@ const COLOURS: Record<string, string> = {
   timed_out: "var(--bad)",
   cancelled: "var(--queued)",
   skipped: "var(--queued)",
+  not_run: "var(--queued)",
+  unfinished: "var(--warn)",
   lost: "var(--lost)",
 };
 
@@ -76,6 +78,13 @@ const SHAPES: Record<string, ReactNode> = {
     </>
   ),
   skipped: <path d="M3 3.5L6.5 7 3 10.5M7.5 3.5L11 7l-3.5 3.5" {...ring} strokeLinejoin="round" />,
+  not_run: <path d="M3.5 7h7" {...ring} />,
+  unfinished: (
+    <>
+      <path d="M7 2a5 5 0 0 1 0 10" {...ring} />
+      <path d="M7 2a5 5 0 0 0 0 10" {...ring} strokeDasharray="1.2 2.4" />
+    </>
+  ),
   lost: (
     <>
       <circle cx="7" cy="7" r="5.2" {...ring} strokeDasharray="3 2" />

@@ -5,6 +5,7 @@ import { Link, Redirect, useLocation, useSearch } from "wouter";
 import type { Problem as What } from "../data/protocol.ts";
 import { useSession } from "../data/workspace.ts";
 import { useTo } from "../url.ts";
+import { copied } from "./clipboard.ts";
 import css from "./problem.module.css";
 
 /** An error that takes a panel's place. */
@@ -93,17 +94,20 @@ export function Command({ text }: { text: string }) {
 
 /** Copies a text. */
 export function Copy({ text, label = "Copy" }: { text: string; label?: string }) {
-  const [done, setDone] = useState(false);
+  const [done, setDone] = useState<boolean>();
   const copy = async () => {
-    await navigator.clipboard?.writeText(text);
-    setDone(true);
-    setTimeout(() => setDone(false), 1500);
+    setDone(await copied(text));
+    setTimeout(() => setDone(undefined), 1500);
   };
+  const said = done === undefined ? label : done ? "Copied" : "The browser did not allow it: select the text and copy it";
   return (
-    <button type="button" className="button bare" onClick={() => void copy()} aria-label={`${label}: ${text}`} title={label}>
+    <button type="button" className="button bare" onClick={() => void copy()} aria-label={`${label}: ${text}`} title={said}>
       <svg viewBox="0 0 14 14" width="13" height="13" aria-hidden fill="none" stroke="currentColor" strokeWidth="1.4">
-        {done ? <path d="M2.5 7.5l3 3 6-7" strokeLinecap="round" /> : <path d="M4.5 4.5h7v7h-7zM2.5 9.5v-7h7" strokeLinejoin="round" />}
+        {done !== undefined ? <path d={done ? "M2.5 7.5l3 3 6-7" : "M3 3l8 8M11 3l-8 8"} strokeLinecap="round" /> : <path d="M4.5 4.5h7v7h-7zM2.5 9.5v-7h7" strokeLinejoin="round" />}
       </svg>
+      <span className="unseen" role="status">
+        {done !== undefined && said}
+      </span>
     </button>
   );
 }

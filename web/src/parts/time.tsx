@@ -56,15 +56,27 @@ export function duration(ms: number): string {
   return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`;
 }
 
+/** A moment with its microseconds, which Date leaves out. */
+export function moment(ts: string): number {
+  const more = /\.\d{3}(\d{1,6})/.exec(ts);
+  return Date.parse(ts) + (more ? Number(`0.${more[1]}`) : 0);
+}
+
 /** The time between two moments, or since one while there is no other: then it ticks. */
 export function Duration({ from, to }: { from: string | null; to: string | null }) {
   const at = useNow(from !== null && to === null);
   const past = useContext(NowContext) !== null;
   if (from === null) return <span className="muted">–</span>;
-  const ms = (to === null ? (past ? at : Math.max(at, Date.now())) : Date.parse(to)) - Date.parse(from);
+  const ms = (to === null ? (past ? at : Math.max(at, Date.now())) : moment(to)) - moment(from);
   // What ticks is told in whole seconds: nobody reads hundredths that change.
   const told = to === null && !past ? duration(Math.max(Math.floor(ms / 1000), 0) * 1000).replace(/\.0+ s/, " s") : duration(ms);
   return <span className="number">{told === "0 ms" && to === null && !past ? "0 s" : told}</span>;
+}
+
+/** How long an execution took that has ended: the same figure wherever it is said. */
+export function tookOf({ started_at, ended_at, total_duration_ms }: { started_at: string | null; ended_at: string | null; total_duration_ms: number | null }): number | undefined {
+  if (started_at && ended_at) return moment(ended_at) - moment(started_at);
+  return total_duration_ms ?? undefined; // the beginning of its log is gone
 }
 
 /** A moment: how long ago, and when exactly. */
@@ -72,7 +84,7 @@ export function Ago({ at }: { at: string }) {
   const now = useSyncExternalStore(subscribe, theSecond);
   const date = new Date(at);
   return (
-    <time dateTime={at} title={date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })} className="number">
+    <time dateTime={at} title={exactly(date.getTime())} className="number">
       {ago(Math.max(now, Date.now()) - date.getTime())}
     </time>
   );
@@ -85,6 +97,21 @@ function ago(ms: number): string {
   if (s < 3600) return `${Math.floor(s / 60)} min ago`;
   if (s < 86_400) return `${Math.floor(s / 3600)} h ago`;
   return `${Math.floor(s / 86_400)} d ago`;
+}
+
+/** A moment with its date and the zone of the clock: what a tooltip says. */
+export function exactly(ms: number): string {
+  return EXACT.format(ms);
+}
+
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" }); // made once: it is slow
+
+/** A moment's day where it is not today's: a time alone would be taken for today's. */
+export function day(ms: number, now = Date.now()): string {
+  const date = new Date(ms);
+  if (date.toDateString() === new Date(now).toDateString()) return "";
+  const year = date.getFullYear() === new Date(now).getFullYear() ? {} : ({ year: "numeric" } as const);
+  return date.toLocaleDateString(undefined, { month: "short", day: "numeric", ...year });
 }
 
 /** A moment of today's clock, to the millisecond. */

@@ -1,18 +1,19 @@
 // One execution: its panels, live or at any position of its log.
-import { hasEnded, type ExecutionState } from "@tailrace/client";
+import { hasEnded } from "@tailrace/client";
 import { Suspense, useCallback, useEffect, useState } from "react";
-import { Link } from "wouter";
+import { Link, useLocation } from "wouter";
 import type { ExecutionStore } from "../data/execution.ts";
 import { useExecution } from "../data/use.ts";
 import { useMayRun } from "../data/workspace.ts";
 import { CancelDialog, Outcome } from "../parts/cancel.tsx";
 import { useConnectionShown } from "../parts/connection.tsx";
 import { Boundary } from "../parts/boundary.tsx";
+import { Dialog } from "../parts/dialog.tsx";
 import { Status } from "../parts/marks.tsx";
 import { Copy, Gaps, Refused } from "../parts/problem.tsx";
-import { Duration, NowContext } from "../parts/time.tsx";
+import { duration, Duration, NowContext, tookOf } from "../parts/time.tsx";
 import { timeAt } from "../inspect/index.ts";
-import { Inspector, PANELS, panelOf, Scrubber, type PanelProps, type Selection } from "../panels/contract.ts";
+import { Inspector, PANELS, panelOf, Scrubber, Start, type PanelProps, type Selection } from "../panels/contract.ts";
 import { usePosition } from "../position.ts";
 import { useParam, useSetParams, useTo } from "../url.ts";
 import css from "./execution.module.css";
@@ -31,9 +32,10 @@ export default function Execution({ id }: { id: string }) {
     [setParams],
   );
   const state = store.at(position);
+  const name = nameOf(store);
   useEffect(() => {
-    document.title = `${state.flow || id} · Tailrace`;
-  }, [state.flow, id]);
+    document.title = `${name === CONNECTING ? id : name} · Tailrace`;
+  }, [name, id]);
 
   if (store.problem && (store.count === 0 || store.problem.status === 401)) return <Refused problem={store.problem} />;
   const props: PanelProps = {
@@ -48,8 +50,8 @@ export default function Execution({ id }: { id: string }) {
   const { Panel } = panelOf(panelId);
   return (
     <NowContext.Provider value={position === null ? null : timeAt(store, position)}>
-      <div className={css.page} data-execution={id} data-status={state.status} data-count={store.count}>
-        <Top store={store} state={state} />
+      <div className={css.page} data-execution={id} data-status={store.statusOf(state)} data-count={store.count}>
+        <Top name={name} {...props} />
         <Gaps gaps={store.gaps} />
         <div className={css.body}>
           <section className={css.main}>
@@ -80,12 +82,21 @@ export default function Execution({ id }: { id: string }) {
   );
 }
 
-function Top({ store, state }: { store: ExecutionStore; state: ExecutionState }) {
+function Top({ name, store, state, position, seek, select }: PanelProps & { name: string }) {
   const to = useTo();
   const mayRun = useMayRun();
+  const kind = store.live.kind || store.entry?.kind;
+  // Of what retention has cut, since it was made: until the end says how long it took.
+  const from = state.started_at ?? state.queued_at ?? (hasEnded(state) ? undefined : store.entry?.created_at);
+  const known = tookOf(state);
+  const took = from ? <Duration from={from} to={state.ended_at} /> : known !== undefined && <span className="number">{duration(known)}</span>;
   const [asking, setAsking] = useState(false);
   const [asked, setAsked] = useState(false);
-  const stoppable = mayRun && !hasEnded(store.live) && store.live.status !== "new" && store.live.status !== "cancelling";
+  const [again, setAgain] = useState(false);
+  const [, go] = useLocation();
+  // What was reported from outside, and commands, are started elsewhere.
+  const repeatable = mayRun && hasEnded(store.live) && store.live.flow !== "" && kind !== "workload" && store.live.lease_ms === null;
+  const stoppable = mayRun && !hasEnded(store.live) && store.statusOf(store.live) !== "new" && store.live.status !== "cancelling";
   return (
     <header className={css.top}>
       <nav aria-label="Where this is" className={css.crumbs}>
@@ -95,17 +106,20 @@ function Top({ store, state }: { store: ExecutionStore; state: ExecutionState })
         <span aria-hidden className="muted">
           /
         </span>
-        <h1 tabIndex={-1} className="clip">
-          {state.flow || "…"}
+        <h1 tabIndex={-1} className="clip" title={name}>
+          {name}
         </h1>
-        {state.kind && <span className="tag">{state.kind}</span>}
+        {kind && <span className="tag">{kind}</span>}
         {state.attempt > 1 && <span className="tag">attempt {state.attempt}</span>}
       </nav>
-      <Status status={state.status} />
-      <span className={css.fact}>
-        <Duration from={state.started_at ?? state.queued_at} to={state.ended_at} />
-      </span>
-      <Outcome state={state} asked={asked} />
+      <Status status={store.statusOf(state)} />
+      {took && <span className={css.fact}>{took}</span>}
+      {position !== null && (
+        <button type="button" className={`tag ${css.past}`} onClick={() => seek(null)} title={hasEnded(store.live) ? "Show how it ended" : "Show it live"}>
+          as of event {Math.min(position, store.live.head).toLocaleString("en")} of {store.live.head.toLocaleString("en")} <span aria-hidden>✕</span>
+        </button>
+      )}
+      <Outcome state={state} asked={asked} onNode={(node) => select({ node })} />
       <span className={`${css.fact} ${css.id}`}>
         <code className="muted">{store.id}</code>
         <Copy text={store.id} label="Copy the id" />
@@ -115,8 +129,20 @@ function Top({ store, state }: { store: ExecutionStore; state: ExecutionState })
           Cancel
         </button>
       )}
+      {repeatable && (
+        <button type="button" className="button" onClick={() => setAgain(true)}>
+          Run again
+        </button>
+      )}
+      {again && (
+        <Dialog title="Run again" onClose={() => setAgain(false)}>
+          <Suspense fallback={null}>
+            <Start again={{ flow: name, input: inputOf(store) }} onClose={() => setAgain(false)} onStarted={(id) => go(to(`/executions/${id}`))} />
+          </Suspense>
+        </Dialog>
+      )}
       {asking && (
-        <CancelDialog id={store.id} flow={state.flow} onAsked={() => setAsked(true)} onClose={() => setAsking(false)} />
+        <CancelDialog id={store.id} flow={name} onAsked={() => setAsked(true)} onClose={() => setAsking(false)} />
       )}
     </header>
   );
@@ -157,9 +183,24 @@ function Tabs({ store, chosen, choose }: { store: ExecutionStore; chosen: string
 
 /** What speaks is shown speaking; a command its lines; everything else its graph. */
 function firstPanel(store: ExecutionStore): string {
-  const { kind } = store.live;
+  const kind = store.live.kind || store.entry?.kind;
+  if (store.beheaded && hasEnded(store.live) && store.live.nodes.size === 0 && store.lines.end > 0) return "logs";
   if (kind === "agent" || (kind === "task" && store.pieces.length > 0)) return "text";
   return kind === "workload" ? "logs" : "graph";
+}
+
+const CONNECTING = "…";
+
+/** What it is called; of a log without a beginning, as the list says. */
+function nameOf(store: ExecutionStore): string {
+  const { phase } = store.connection;
+  return store.live.flow || store.entry?.flow || (phase === "connecting" ? CONNECTING : `Execution ${store.id.slice(-8)}`);
+}
+
+/** What it was started with; undefined: the log has only a summary of it. */
+function inputOf(store: ExecutionStore): unknown {
+  const queued = store.history.moments()[0]?.data as { input_summary?: unknown } | undefined;
+  return queued?.input_summary === undefined ? store.live.input : undefined;
 }
 
 function numberOf(text: string | undefined): number | undefined {

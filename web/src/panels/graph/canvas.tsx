@@ -257,7 +257,7 @@ const MAP_SIZE = { width: 156, height: 104 };
 /** A node on the map. */
 function Dot({ id, x, y, width, height }: MiniMapNodeProps) {
   const { status } = useNode(id);
-  return <rect x={x} y={y} width={width} height={height} rx={12} fill={colourOf(status)} opacity={status === "new" ? 0.25 : 0.8} />;
+  return <rect x={x} y={y} width={width} height={height} rx={12} fill={colourOf(status)} opacity={status === "new" || status === "not_run" ? 0.25 : 0.8} />;
 }
 
 /** Everything in sight, before anything is drawn. */

@@ -41,7 +41,7 @@ export const Card = memo(function Card({ data: { node, framed } }: NodeProps<Car
       data-status={status}
       data-kind={node.kind}
       data-mapped={node.mapped || undefined}
-      title={node.summary}
+      title={[node.id, node.summary].filter(Boolean).join("\n")}
     >
       <Mark status={status} alone={far} />
       {distance === "near" ? (
@@ -97,7 +97,7 @@ function Facts({ node, status, state }: Shown) {
   const word = node.kind === "trigger" ? "the flow's input" : wordOf(status);
   return (
     <>
-      <span className={css.word} style={{ color: status === "new" || node.kind === "trigger" ? undefined : colourOf(status) }}>
+      <span className={css.word} style={{ color: status === "new" || status === "not_run" || node.kind === "trigger" ? undefined : colourOf(status) }}>
         {word}
       </span>
       {status === "running" && <Rate id={node.id} />}

@@ -3,6 +3,7 @@
 // The law of this file: everything said is in the log. A rate is told where values are in the log one
 // by one; of other streams only how many there were in the end.
 import type { ExecutionState, NodeState } from "@tailrace/client";
+import { standing } from "../../parts/standing.ts";
 import type { GraphEdge, GraphNode } from "./model.ts";
 
 /** How an edge looks. */
@@ -11,7 +12,7 @@ export type EdgeLook = "idle" | "passed" | "busy" | "skipped";
 /** How a node stands; of the trigger, the execution says. */
 export function statusOf(node: GraphNode, state: ExecutionState): string {
   if (node.kind === "trigger") return state.started_at === null ? "new" : "completed";
-  return state.nodes.get(node.id)?.status ?? "new";
+  return standing(state.nodes.get(node.id)?.status, state);
 }
 
 /** Whether what goes along an edge has gone, is being used, or never will be. */
@@ -111,10 +112,10 @@ export function bytes(size: number): string {
 export function countsOf(leaves: readonly string[], state: ExecutionState): Array<[status: string, count: number]> {
   const counts = new Map<string, number>();
   for (const id of leaves) {
-    const status = state.nodes.get(id)?.status ?? "new";
+    const status = standing(state.nodes.get(id)?.status, state);
     counts.set(status, (counts.get(status) ?? 0) + 1);
   }
   return ORDER.filter((status) => counts.has(status)).map((status) => [status, counts.get(status)!]);
 }
 
-const ORDER = ["failed", "retrying", "running", "queued", "completed", "cancelled", "skipped", "new"];
+const ORDER = ["failed", "lost", "unfinished", "retrying", "running", "queued", "completed", "cancelled", "skipped", "not_run", "new"];

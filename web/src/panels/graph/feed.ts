@@ -5,6 +5,7 @@
 import type { ExecutionState, NodeState } from "@tailrace/client";
 import { createContext, useCallback, useContext, useSyncExternalStore } from "react";
 import type { ExecutionStore } from "../../data/execution.ts";
+import { moment } from "../../parts/time.tsx";
 import { countsOf, edgeLook, RATE_WINDOW_MS, rateOf, statusOf, type EdgeLook } from "./facts.ts";
 import type { Group } from "./groups.ts";
 import type { GraphEdge, GraphModel } from "./model.ts";
@@ -34,9 +35,12 @@ export class Feed {
   /** Show a state. */
   set(store: ExecutionStore, state: ExecutionState, model: GraphModel, position: number | null): void {
     [this.store, this.state, this.model, this.position] = [store, state, model, position];
-    const last = store.history.moments().at(-1);
-    if (last && last.id !== this.#heard.head) {
-      this.#heard = { server: Date.parse(last.ts), here: performance.now(), head: last.id };
+    // Values and text too: after a node began there may be hours of nothing else.
+    const newest = [store.history.moments().at(-1), store.items.at(-1), store.pieces.at(-1)]
+      .filter((one) => one !== undefined)
+      .reduce((a, b) => ((a.id ?? 0) > (b.id ?? 0) ? a : b), { id: 0, ts: "" } as { id: number | null; ts: string });
+    if (newest.id && newest.id !== this.#heard.head) {
+      this.#heard = { server: Date.parse(newest.ts), here: performance.now(), head: newest.id };
     }
     for (const listener of this.#listeners) listener();
   }
@@ -92,7 +96,7 @@ export function momentAt(store: ExecutionStore, position: number): number {
     else high = middle;
   }
   const found = moments[Math.max(low - 1, 0)];
-  return found ? Date.parse(found.ts) : 0;
+  return found ? moment(found.ts) : 0;
 }
 
 export const FeedContext = createContext<Feed | undefined>(undefined);

@@ -19,7 +19,8 @@ export interface Span {
 
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~]?)/g;
 const SGR = /^\x1b\[[\d;:]*m$/;
-const CONTROLS = /[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f]/g;
+/** Those that turn the direction of text too: with them a line can be made to read as another. */
+const CONTROLS = /[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u202a-\u202e\u2066-\u2069]/g;
 
 /** The text of a line, as it is searched and copied. */
 export function plain(line: string): string {
@@ -61,6 +62,7 @@ const NONE: readonly string[] = [];
 /** A control character as a sign that can be seen. */
 function picture(character: string): string {
   const code = character.charCodeAt(0);
+  if (code > 0x2000) return `[U+${code.toString(16).toUpperCase()}]`;
   return code === 0x7f ? "\u2421" : String.fromCharCode(0x2400 + code);
 }
 

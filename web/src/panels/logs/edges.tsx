@@ -6,9 +6,10 @@ import { useRef } from "react";
 import type { ExecutionStore } from "../../data/execution.ts";
 import { Mark, wordOf } from "../../parts/marks.tsx";
 import { Empty } from "../../parts/problem.tsx";
-import { duration } from "../../parts/time.tsx";
+import { duration, tookOf } from "../../parts/time.tsx";
 import { useSetParams } from "../../url.ts";
 import css from "./logs.module.css";
+import { GONE } from "./link.ts";
 import { gapWords } from "./rows.tsx";
 import type { LogView } from "./view.ts";
 
@@ -32,6 +33,7 @@ export function Hidden({ linked, view, end, arrived }: { linked: number | undefi
   const index = linked - 1;
   const { lines } = view;
   const number = linked.toLocaleString("en");
+  if (linked === GONE) return <p className={css.strip}>The line that this link is of is no longer kept.</p>;
   if (index < lines.first) return <p className={css.strip}>Line {number} is no longer held by this page.</p>;
   if (index >= end) {
     const there = index < lines.end ? `Line ${number} comes after the position shown.` : `There is no line ${number}: the last one is ${lines.end.toLocaleString("en")}.`;
@@ -54,7 +56,9 @@ export function Nothing({ store, state, filtered, arrived }: { store: ExecutionS
   if (filtered) {
     return (
       <Empty title="No line passes the filters">
-        <p>{store.lines.end.toLocaleString("en")} lines are hidden.</p>
+        <p>
+          {store.lines.end.toLocaleString("en")} {store.lines.end === 1 ? "line is" : "lines are"} hidden.
+        </p>
         <p>
           <button type="button" className="button" onClick={() => setParams(NO_FILTER)}>
             Show all lines
@@ -76,6 +80,7 @@ export function Ending({ store, gap, state }: { store: ExecutionStore; gap: Gap 
   const sealed = [...store.sealed];
   if (!status && !gap && sealed.length === 0) return null;
   const exit = state.end?.exit_status;
+  const took = tookOf(state);
   return (
     <footer className={css.ending}>
       {gap && <span className={css.endingGap}>{gapWords(gap)}</span>}
@@ -84,7 +89,7 @@ export function Ending({ store, gap, state }: { store: ExecutionStore; gap: Gap 
         <span className={css.ended}>
           <Mark status={status} size={12} />
           {wordOf(status)}
-          {state.total_duration_ms !== null && ` after ${duration(state.total_duration_ms)}`}
+          {took !== undefined && ` after ${duration(took)}`}
           {typeof exit === "number" && `, exit status ${exit}`}
         </span>
       )}

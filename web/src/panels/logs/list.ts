@@ -47,6 +47,8 @@ export function useList({ scroller, view, low, high, wrap, arrived, initially }:
     // Sizes are computed anew when the keys' function is another: the last block grows with `high`.
     getItemKey: useCallback((place: number) => base + place, [base, low, high, wrap, view]),
     overscan: 1,
+    // It scrolls there when it is first drawn: to the beginning, it would look as if a person had gone up.
+    initialOffset: () => (following ? (high - low) * ROW_PX : 0),
     // What is appended while the end is followed is drawn at once, not after the scrolling is noticed.
     rangeExtractor: (range) => {
       if (!following) return defaultRangeExtractor(range);

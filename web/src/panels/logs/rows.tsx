@@ -127,5 +127,6 @@ function Part({ span }: { span: Span }) {
 export function gapWords(gap: Gap): string {
   const many = gap.to - gap.from + 1;
   const why = gap.cause === "retention" ? "no longer kept" : gap.cause === "lost" ? "the log was lost" : gap.cause;
-  return `${many.toLocaleString("en")} ${many === 1 ? "event" : "events"} missing here: ${why}`;
+  const counted = gap.from === 1 && gap.cause === "retention" ? "; lines are counted from here" : "";
+  return `${many.toLocaleString("en")} ${many === 1 ? "event" : "events"} missing here: ${why}${counted}`;
 }

@@ -1,5 +1,5 @@
 // When a line was said, in the way that was chosen.
-import { clock } from "../../parts/time.tsx";
+import { clock, exactly } from "../../parts/time.tsx";
 
 export const TIMES = ["clock", "start", "delta", "none"] as const;
 export type Times = (typeof TIMES)[number];
@@ -35,6 +35,7 @@ export function since(ms: number): string {
   return `${sign}${seconds}${tail}`;
 }
 
+/** When exactly, here and in UTC: a clock alone does not say of which zone it is. */
 export function dateTime(ms: number): string {
-  return new Date(ms).toISOString();
+  return `${exactly(ms)}\n${new Date(ms).toISOString()}`;
 }

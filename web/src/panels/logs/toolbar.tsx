@@ -6,6 +6,7 @@ import { useEffect, useState, type RefObject } from "react";
 import type { ExecutionStore } from "../../data/execution.ts";
 import { LEVELS, type Level } from "../../data/lines.ts";
 import { useClient } from "../../data/use.ts";
+import { copied } from "../../parts/clipboard.ts";
 import { Menu, MenuChoice, MenuItem } from "../../parts/menu.tsx";
 import { useParam } from "../../url.ts";
 import { setOf, toggled } from "./choice.ts";
@@ -213,9 +214,9 @@ function Take({ store, view, low, high, seen, copyLine }: Props) {
   };
   const copy = async (from: number, to: number) => {
     const { text, lines } = textOf(view, from, to, COPY_CHARS_MAX);
-    await navigator.clipboard.writeText(text);
+    if (!(await copied(text))) return tell("The browser did not allow it; download them instead");
     const all = lines === to - from;
-    tell(all ? `Copied ${lines.toLocaleString("en")} lines` : `Copied the first ${lines.toLocaleString("en")} lines: more is for a file`);
+    tell(all ? `Copied ${lines.toLocaleString("en")} ${lines === 1 ? "line" : "lines"}` : `Copied the first ${lines.toLocaleString("en")} lines: more is for a file`);
   };
   const whole = async () => {
     try {

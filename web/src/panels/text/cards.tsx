@@ -7,7 +7,7 @@ import { memo, useState } from "react";
 import { problemFrom } from "../../data/hub.ts";
 import { useClient } from "../../data/use.ts";
 import { Mark, wordOf } from "../../parts/marks.tsx";
-import { duration, Duration } from "../../parts/time.tsx";
+import { clock, duration, Duration, exactly } from "../../parts/time.tsx";
 import type { Noted, Used } from "./compose.ts";
 import { Json, preview } from "./json.tsx";
 import css from "./cards.module.css";
@@ -92,7 +92,7 @@ export function Aside({ summary, label, execution }: { summary: OutputSummary; l
 /** A warning, or an event of the flow's own. */
 export const Note = memo(function Note({ noted }: { noted: Noted }) {
   const { type, data } = noted.event;
-  const time = noted.event.ts.slice(11, 19);
+  const ms = Date.parse(noted.event.ts);
   if (type === "warning") {
     return (
       <p className={css.note} data-type={type}>
@@ -110,8 +110,8 @@ export const Note = memo(function Note({ noted }: { noted: Noted }) {
       <code className="clip" title={JSON.stringify(data)}>
         {Object.entries(data).map(([key, value]) => `${key}=${preview(value, 60)}`).join("  ")}
       </code>
-      <time className="muted number" dateTime={noted.event.ts}>
-        {time}
+      <time className="muted number" dateTime={noted.event.ts} title={exactly(ms)}>
+        {clock(ms).slice(0, 8)}
       </time>
     </p>
   );

@@ -162,6 +162,8 @@ export class Speech {
 
   #note(event: TailraceEvent): void {
     const { type, data } = event;
+    // Of a log without its beginning these could not be folded: they are no part of what was said.
+    if (type.startsWith("execution.") || type.startsWith("node.")) return;
     if (type === "llm.usage") {
       this.usage.input += Number(data.input_tokens ?? 0);
       this.usage.output += Number(data.output_tokens ?? 0);

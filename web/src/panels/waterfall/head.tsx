@@ -58,15 +58,15 @@ function Figure({ name, value, more }: { name: string; value: string; more?: str
 }
 
 /** The row that is looked at, by mouse or by key; else how to. */
-export function Detail({ bar, begin, end, isCritical }: { bar: Bar | undefined; begin: number; end: number; isCritical: boolean }) {
+export function Detail({ bar, status, begin, end, isCritical }: { bar: Bar | undefined; status: string; begin: number; end: number; isCritical: boolean }) {
   return (
     <div className={css.detail} data-testid="detail">
       {bar ? (
         <>
-          <Mark status={bar.status} size={12} />
+          <Mark status={status} size={12} />
           <strong className="clip">{bar.node}</strong>
           {!bar.isOnly && <span>attempt {bar.attempt}</span>}
-          <span className="muted number">{said(bar, begin, end)}</span>
+          <span className="muted number">{said(bar, status, begin, end)}</span>
           {isCritical && <span className={css.isCritical}>on the critical path</span>}
           {bar.error && <span className={`clip ${css.error}`}>{bar.error}</span>}
         </>

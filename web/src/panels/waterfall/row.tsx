@@ -3,12 +3,14 @@ import type { ExecutionState } from "@tailrace/client";
 import { colourOf, Mark, wordOf } from "../../parts/marks.tsx";
 import type { PanelProps } from "../contract.ts";
 import { share, type Range } from "./axis.tsx";
-import { moment, type Bar, type Span } from "./rows.ts";
+import { type Bar, type Span } from "./rows.ts";
 import { fine as duration } from "./ticks.ts";
 import css from "./waterfall.module.css";
 
 export interface RowProps {
   bar: Bar;
+  /** How it stands: of what has ended, nothing runs (parts/standing.ts). */
+  status: string;
   place: { index: number; of: number; top: number };
   begin: number;
   shown: Range;
@@ -20,7 +22,7 @@ export interface RowProps {
   select: PanelProps["select"];
 }
 
-export function Row({ bar, place, begin, shown, end, isCritical, isSelected, isTabStop, look, select }: RowProps) {
+export function Row({ bar, status, place, begin, shown, end, isCritical, isSelected, isTabStop, look, select }: RowProps) {
   const { run } = bar;
   return (
     <li aria-setsize={place.of} aria-posinset={place.index + 1} style={{ transform: `translateY(${place.top}px)` }}>
@@ -30,7 +32,7 @@ export function Row({ bar, place, begin, shown, end, isCritical, isSelected, isT
         data-key={bar.key}
         data-bar={bar.node}
         data-attempt={bar.attempt}
-        data-status={bar.status}
+        data-status={status}
         data-critical={isCritical || undefined}
         aria-pressed={isSelected}
         tabIndex={isTabStop ? 0 : -1}
@@ -39,39 +41,37 @@ export function Row({ bar, place, begin, shown, end, isCritical, isSelected, isT
         onClick={() => select({ node: bar.node })}
       >
         <span className={css.name} data-again={!bar.isFirst || undefined}>
-          <Mark status={bar.status} size={12} alone />
-          <span className="clip">{bar.isFirst ? bar.node : <span className="unseen">{bar.node}</span>}</span>
+          <Mark status={status} size={12} alone />
+          <span className="clip" title={bar.node}>{bar.isFirst ? bar.node : <span className="unseen">{bar.node}</span>}</span>
           {!bar.isOnly && <span className={css.try}><span>attempt </span>{bar.attempt}</span>}
           {isCritical && bar.isFirst && <Diamond alone />}
         </span>
         <span className={css.track}>
           <Piece kind="pause" span={bar.pause} shown={shown} end={end} />
           <Piece kind="wait" span={bar.wait} shown={shown} end={end} />
-          <Piece kind="run" span={run} shown={shown} end={end} status={bar.status} isCritical={isCritical} />
+          <Piece kind="run" span={run} shown={shown} end={end} status={status} isCritical={isCritical} />
           {!run && !bar.wait && <span className={css.dot} style={{ left: `${share(bar.at, shown)}%` }} />}
         </span>
         <span className={`${css.took} number`}>{run ? duration((run.to ?? end) - run.from) : "–"}</span>
-        <span className="unseen">{said(bar, begin, end)}</span>
+        <span className="unseen">{said(bar, status, begin, end)}</span>
       </button>
     </li>
   );
 }
 
 /** The execution itself: how long it was queued, how long it ran. */
-export function Whole({ state, begin, shown, end }: { state: ExecutionState; begin: number; shown: Range; end: number }) {
-  const started = state.started_at === null ? null : moment(state.started_at);
-  const ended = state.ended_at === null ? null : moment(state.ended_at);
+export function Whole({ name, state, run, begin, shown, end }: { name: string; state: ExecutionState; run: Span | undefined; begin: number; shown: Range; end: number }) {
   return (
     <div className={`${css.row} ${css.execution}`}>
       <span className={css.name}>
         <Mark status={state.status} size={12} />
-        <span className="clip">{state.flow}</span>
+        <span className="clip" title={name}>{name}</span>
       </span>
       <span className={css.track}>
-        <Piece kind="wait" span={{ from: begin, to: started }} shown={shown} end={end} />
-        <Piece kind="run" span={started === null ? undefined : { from: started, to: ended }} shown={shown} end={end} status={state.status} />
+        <Piece kind="wait" span={{ from: begin, to: run?.from ?? null }} shown={shown} end={end} />
+        <Piece kind="run" span={run} shown={shown} end={end} status={state.status} />
       </span>
-      <span className={`${css.took} number`}>{duration((ended ?? end) - (started ?? begin))}</span>
+      <span className={`${css.took} number`}>{duration((run?.to ?? end) - (run?.from ?? begin))}</span>
     </div>
   );
 }
@@ -114,11 +114,11 @@ export function Diamond({ alone = false }: { alone?: boolean }) {
 }
 
 /** A try in words. */
-export function said(bar: Bar, begin: number, end: number): string {
+export function said(bar: Bar, status: string, begin: number, end: number): string {
   const took = (span: Span | undefined) => (span ? Math.max(0, (span.to ?? end) - span.from) : 0);
-  const parts = [wordOf(bar.status), `at ${duration(bar.at - begin)}`];
+  const parts = [wordOf(status), `at ${duration(bar.at - begin)}`];
   if (bar.pause) parts.push(`paused ${duration(took(bar.pause))} before`);
   if (bar.wait) parts.push(`waited ${duration(took(bar.wait))}`);
-  if (bar.run) parts.push(`${bar.run.to === null ? "has run" : "ran"} ${duration(took(bar.run))}`);
+  if (bar.run) parts.push(`${bar.run.to === null && status === "running" ? "has run" : "ran"} ${duration(took(bar.run))}`);
   return parts.join(", ");
 }

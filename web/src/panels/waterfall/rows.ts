@@ -3,6 +3,7 @@
 // The law of this file: every span is between two moments of the log, or between one and now. What a
 // node took is found once for each of its states, which never change.
 import type { ExecutionState, NodeState } from "@tailrace/client";
+import { moment } from "../../parts/time.tsx";
 
 /** From a moment to another; `to` null: it goes on. Milliseconds since 1970, with their fractions. */
 export interface Span {
@@ -58,12 +59,6 @@ export function figuresOf(bars: readonly Bar[], whole: Span, end: number): Figur
     waiting += took(bar.wait) + took(bar.pause);
   }
   return { total: took(whole), busy, waiting };
-}
-
-/** A moment with its microseconds, which Date leaves out. */
-export function moment(ts: string): number {
-  const more = /\.\d{3}(\d{1,6})/.exec(ts);
-  return Date.parse(ts) + (more ? Number(`0.${more[1]}`) : 0);
 }
 
 function triesOf(node: NodeState): Bar[] {

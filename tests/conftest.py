@@ -17,6 +17,13 @@ settings.register_profile("tailrace", deadline=None)
 settings.load_profile("tailrace")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give real processes and browsers three times as long: they share the cores with all tests."""
+    for item in items:
+        if {"e2e", "web"} & set(item.path.parts) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(60))
+
+
 def needs(*commands: str) -> None:
     """Skip where a command is missing; on CI, where .ci/run installs them, fail."""
     missing = [command for command in commands if shutil.which(command) is None]

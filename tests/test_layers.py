@@ -77,6 +77,7 @@ LAYERS: dict[str, set[str]] = {
     "access": {"log.memory", "log.sqlite", "flow", "events", "sse"},
     "many": {"log.memory", "log.sqlite", "flow", "sse"},
     "following": {"log.memory", "log.sqlite", "flow", "sse"},
+    "snapshots": {"log.memory", "log.sqlite", "flow", "sse", "hub"},
     "retention": {"log.memory", "log.sqlite", "flow", "sse"},
     "endings": {"hub", "flow", "log.base", "log.rules", "log.memory", "log.sqlite", "sse"},
     "intake": {"hub", "log.memory", "log.sqlite", "flow", "seek"},

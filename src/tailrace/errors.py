@@ -9,7 +9,7 @@ answers with `status`, and `retryable` says whether the same call may work later
     │   ├── InvalidRequest · InvalidInput · InvalidPosition · InvalidEvent · InvalidFlow
     │   ├── InvalidSetting · PayloadTooLarge · UrlTooLong · HeadersTooLarge
     │   ├── TargetNotFound · FlowNotFound · ExecutionNotFound · WrongKind
-    │   │   · PayloadNotFound · WorkloadNotFound · WorkspaceNotFound
+    │   │   · PayloadNotFound · PositionTrimmed · WorkloadNotFound · WorkspaceNotFound
     │   └── SignatureInvalid · SignatureStale · InvalidExport · AuthRequired · ToolMissing
     ├── AccessError                 who asks, or whether they may
     │   ├── Unauthenticated · TokenInvalid · TokenExpired · TokenRevoked · TicketInvalid
@@ -160,6 +160,14 @@ class PayloadNotFound(UsageError):
 
     code = "payload_not_found"
     status = 404
+
+
+class PositionTrimmed(UsageError):
+    """What the execution was at that position is no longer kept."""
+
+    code = "position_trimmed"
+    status = 404
+    default_hint = "Ask for a later position, or for none: that is the newest."
 
 
 class WorkloadNotFound(UsageError):

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 import anyio
 import anyio.lowlevel
 
+from tailrace import snapshots
 from tailrace.clock import rfc3339
 from tailrace.errors import (
     AttemptFenced,
@@ -290,7 +291,9 @@ class Ingest:
         try:
             while records := await self._log.read(fold.state.id, head, page):
                 if records[0].seq != head + 1:
-                    raise ConflictError(f"{fold.state.id}: its events up to {head} were trimmed")
+                    fold = await self._before(fold.state.id)
+                    head = fold.state.head
+                    continue
                 for record in records:
                     fold.apply(record.event())
                 head = records[-1].seq
@@ -298,6 +301,14 @@ class Ingest:
             return False
         known.fold = fold
         return head > begun
+
+    async def _before(self, execution_id: str) -> _Fold:
+        """What went before the oldest event that is held. Raises ConflictError if nobody knows."""
+        entry = await self._log.entry(execution_id)
+        state = await snapshots.before(self._log, entry, self._clock.now())
+        if state.partial:
+            raise ConflictError(f"{execution_id}: its events up to {state.head} were trimmed")
+        return _Fold(state)
 
     async def _beat(self, known: _Known) -> None:
         """Extend the lease, if that was not done lately."""

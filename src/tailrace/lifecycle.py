@@ -5,11 +5,12 @@ second copy of a status anywhere; whoever wants to know it folds the events.
 Rule 2: no await, no clock, no I/O. docs/lifecycle.md draws its diagrams from these tables.
 
 A move that is not in the table raises IllegalTransition, which names state and event. Events of
-other groups (log.line, output.item, custom.* …) may come in any state but a terminal one.
+other groups (log.line, output.item, custom.* …) may come in any state but a terminal one. Of a
+state that is `partial` nobody knows what went before: there an event says itself what it leads to.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from tailrace.errors import (
@@ -105,6 +106,8 @@ def status_after(event_type: str) -> str:
     raise KeyError(event_type)
 
 
+_NODE_AFTER = {name: status for moves in NODE.values() for name, status in moves.items()}
+
 STATUS_EVENTS = frozenset(
     name for moves in EXECUTION.values() for name in moves if name != "execution.progress"
 )
@@ -124,7 +127,7 @@ class NodeState:
     item_count: int | None = None
     error: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
-    of: int = 1  # the execution's attempt in which it moved last
+    execution_attempt: int = 1  # in which it moved last
 
 
 @dataclass(slots=True)
@@ -151,6 +154,7 @@ class ExecutionState:
     attempt: int = 1
     lease_ms: int | None = None
     nodes: dict[str, NodeState] = field(default_factory=dict)
+    partial: bool = False  # events are missing before its head, and what they did is not known
 
     @property
     def ended(self) -> bool:
@@ -179,7 +183,7 @@ class ExecutionState:
             raise IllegalTransition(
                 f"{event.type} of attempt {event.attempt} while attempt {self.attempt} runs it"
             )
-        self.status = _move(EXECUTION, self.status, event.type, "execution")
+        self.status = self._move(EXECUTION, self.status, event.type, "execution")
         data = event.data
         if event.type == "execution.queued":
             self.id, self.queued_at = event.execution_id, event.ts
@@ -200,12 +204,13 @@ class ExecutionState:
         name = event.node or ""
         node = self.nodes.get(name)
         # What an earlier attempt did of a node does not bind this one: it may begin it anew.
-        anew = node is None or (node.of < self.attempt and event.type in NODE[NEW])
+        anew = node is None or (node.execution_attempt < self.attempt and event.type in NODE[NEW])
         before = NEW if node is None or anew else node.status
-        status = _move(NODE, before, event.type, f"node {name!r}")
+        status = self._move(NODE, before, event.type, f"node {name!r}")
         if node is None or anew:
             node = self.nodes[name] = NodeState(name)
-        node.status, node.attempt, node.of = status, event.attempt, self.attempt
+        node.status, node.attempt = status, event.attempt
+        node.execution_attempt = self.attempt
         data = event.data
         if event.type == "node.started":
             node.started_at = event.ts
@@ -219,13 +224,31 @@ class ExecutionState:
             )
         node.error = data.get("error", node.error)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The execution as JSON resources show it."""
+    def _move(self, table: dict[str, dict[str, str]], state: str, type_: str, what: str) -> str:
+        found = table[state].get(type_)
+        if found is None and self.partial:
+            found = status_after(type_) if table is EXECUTION else _NODE_AFTER.get(type_)
+        if found is None:
+            raise IllegalTransition(f"{type_} is not possible while the {what} is {state}")
+        return found
+
+    def dump(self) -> dict[str, Any]:
+        """All of it as JSON: what `load` reads."""
         body = asdict(self)
         body["execution_id"] = body.pop("id")
         body["nodes"] = list(body["nodes"].values())
-        for node in body["nodes"]:
-            del node["of"]
+        return body
+
+    @classmethod
+    def load(cls, body: Mapping[str, Any]) -> "ExecutionState":
+        """Read what `dump` or `to_dict` gave; what else is there is not looked at."""
+        nodes = {node["id"]: NodeState(**_known(NodeState, node)) for node in body["nodes"]}
+        return cls(**_known(cls, body) | {"id": body["execution_id"], "nodes": nodes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The execution as JSON resources show it."""
+        body = self.dump()
+        del body["partial"]
         return body
 
     def raise_for_end(self) -> None:
@@ -236,6 +259,10 @@ class ExecutionState:
         end = self.end or {}
         message = (self.error or {}).get("message") or end.get("reason")
         raise error(message, execution_id=self.id, **end)
+
+
+def _known(made: type[ExecutionState | NodeState], body: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: body[one.name] for one in fields(made) if one.name in body}
 
 
 def digest_of(end: Mapping[str, Any]) -> str | None:
@@ -259,12 +286,3 @@ def fold(events: Iterable[Event], state: ExecutionState | None = None) -> Execut
     for event in events:
         state.apply(event)
     return state
-
-
-def _move(table: dict[str, dict[str, str]], state: str, event_type: str, what: str) -> str:
-    try:
-        return table[state][event_type]
-    except KeyError:
-        raise IllegalTransition(
-            f"{event_type} is not possible while the {what} is {state}"
-        ) from None

@@ -14,6 +14,7 @@ from tailrace.following import Follow, FollowMany
 from tailrace.hub import Hub
 from tailrace.lifecycle import STATUS_EVENTS, ExecutionState, status_after
 from tailrace.log.base import Entry
+from tailrace.snapshots import state_at
 
 
 class Reader:
@@ -57,17 +58,13 @@ class Reader:
         """
         return FollowMany(self.hub, workspace, execution_ids, after, live=live, choice=choice)
 
-    async def view(self, execution_id: str) -> ExecutionState:
-        """Fold an execution's log. Raises ExecutionNotFound."""
-        state = ExecutionState(id=execution_id)
-        position, folded = 0, ("execution.", "node.", "output.")
-        while records := await self.log.read(execution_id, position, self.hub.page):
-            for record in records:
-                if record.type.startswith(folded):
-                    state.apply(record.event())
-            position = records[-1].seq
-        state.head = position
-        return state
+    async def view(self, execution_id: str, at: int | None = None) -> ExecutionState:
+        """Fold an execution's log, up to a position if one is given.
+
+        Raises ExecutionNotFound, and PositionTrimmed for a position before those that are kept.
+        """
+        now = self.hub.clock.now()
+        return await state_at(self.log, execution_id, at, page=self.hub.page, now=now)
 
     async def page(self, execution_id: str, after: int, limit: int) -> Sequence[Event]:
         """Read a page of events. Raises ExecutionNotFound."""

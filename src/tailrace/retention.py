@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tailrace import snapshots
 from tailrace.clock import Clock, rfc3339
 from tailrace.errors import ExecutionNotFound, InvalidSetting, StoreError
 from tailrace.events import KINDS
@@ -117,7 +118,7 @@ class Retention:
         if await self._log.facts.occupy("sweeper", here, self._holder, now=text, until=until):
             return False  # another process does it
         more = [await self._apply(rule, now) for rule in self._rules]
-        more += [await self._trim(kind, limit) for kind, limit in self._running.items()]
+        more += [await self._trim(kind, limit, now) for kind, limit in self._running.items()]
         return any(more)
 
     async def _apply(self, rule: Rule, now: datetime) -> bool:
@@ -145,6 +146,8 @@ class Retention:
         with suppress(ExecutionNotFound):
             await self._raise_floor(entry, entry.head)
             await self._log.remove(entry.execution_id)
+        if entry.floor > 1:
+            await snapshots.forget(self._log, entry.execution_id, now)
 
     async def _raise_floor(self, entry: Entry, floor: int) -> Entry:
         for step in range(entry.floor + COMMIT_EVENTS, floor, COMMIT_EVENTS):
@@ -158,21 +161,27 @@ class Retention:
         if entry.number > last:
             await facts.put(REMOVED, entry.workspace, str(entry.number), now=text)
 
-    async def _trim(self, kind: str, limit: float) -> bool:
+    async def _trim(self, kind: str, limit: float, now: datetime) -> bool:
         entries = await self._log.large(kind, round(limit))
-        more = [await self._cut(entry, limit) for entry in entries[:TURN_LOGS]]
+        more = [await self._cut(entry, limit, now) for entry in entries[:TURN_LOGS]]
         return any(more) or len(entries) > TURN_LOGS
 
-    async def _cut(self, entry: Entry, limit: float) -> bool:
+    async def _cut(self, entry: Entry, limit: float, now: datetime) -> bool:
         """Raise the floor of a running execution; returns whether it is still too large."""
-        excess, floor = entry.bytes - TRIM_TO * limit, entry.floor
+        excess, state = entry.bytes - TRIM_TO * limit, await snapshots.before(self._log, entry, now)
         for _ in range(TRIM_PAGES):
-            page = await self._log.read(entry.execution_id, floor - 1, TRIM_PAGE_EVENTS)
+            page = await self._log.read(entry.execution_id, state.head, TRIM_PAGE_EVENTS)
+            going = []
             for record in page:
-                if excess > 0:
-                    excess, floor = excess - len(record.tail), record.seq + 1
-            if excess <= 0 or not page:
+                if excess > 0 and record.seq < entry.head:
+                    excess -= len(record.tail)
+                    going.append(record)
+            snapshots.advance(state, going)
+            if len(going) < TRIM_PAGE_EVENTS:
                 break
-        trimmed = await self._raise_floor(entry, floor)
+        if state.head < entry.floor:
+            return False
+        await snapshots.keep(self._log, state, now)
+        trimmed = await self._raise_floor(entry, state.head + 1)
         self.trimmed += trimmed.floor - entry.floor
         return trimmed.bytes > limit and trimmed.floor < trimmed.head

@@ -36,7 +36,7 @@ class Shell:
             check=False,
             capture_output=True,
             text=True,
-            timeout=18,
+            timeout=50,
             env=self.env | options.pop("env", {}),
             cwd=self.folder,
             **options,

@@ -269,6 +269,8 @@ def test_lists_and_shows(shell: Shell, flows: str) -> None:
     assert row["execution_id"] in shell.run("ls").stdout
     shown = json.loads(shell.run("show", row["execution_id"], "--json").stdout)
     assert (shown["output"], shown["nodes"][0]["status"]) == (2, "completed")
+    then = json.loads(shell.run("show", row["execution_id"], "--at", "3", "--json").stdout)
+    assert (then["status"], then["nodes"][0]["status"]) == ("running", "running")
 
 
 @pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores

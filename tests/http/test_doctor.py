@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tailrace import Tailrace
 from tailrace.client.doctor import BODY_MAX, examine
 from tailrace.client.verdicts import Finding
 from tailrace.clock import SystemClock
@@ -63,6 +64,37 @@ async def test_a_good_way_has_no_problem_and_progress_is_told(served: Served) ->
         *("compression", "ending", "multiplexing", "idle", "idle_without_heartbeats"),
     ]
     assert len(told) == 3
+
+
+class LumpsOnce:
+    """An app whose first answer of ticks comes in one piece, as if something had stood still."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._done = app, False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope.get("query_string", b"")
+        if self._done or b"every_ms=250" not in asked or b"pad_bytes" in asked:
+            await self._app(scope, receive, send)
+            return
+        self._done = True
+        held: list[Message] = []
+
+        async def hold(message: Message) -> None:
+            held.append(message)
+
+        await self._app(scope, receive, hold)
+        for message in held:
+            await send(message)
+
+
+async def test_nobody_is_accused_of_what_happened_once() -> None:
+    told: list[str] = []
+    found: list[Finding] = []
+    async with serving(LumpsOnce(Tailrace("memory:").asgi())) as url:
+        await examine(url, idle_s=0, report=found.append, progress=told.append)
+    assert [f.level for f in found if f.code == "buffering"] == ["ok"]
+    assert any("once more" in line for line in told)
 
 
 async def test_a_shutdown_during_the_examination_is_not_called_a_proxys_fault(

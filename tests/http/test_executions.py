@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from tailrace import Settings, Tailrace, flow, node
+from tailrace import Settings, Tailrace, flow, node, snapshots
 from tailrace.errors import all_errors
+from tailrace.testing.clock import EPOCH
 from tests.http.conftest import BASE, Serve, Served, messages
 
 
@@ -108,6 +109,23 @@ async def test_a_cancel_stops_it_and_says_why(served: Served) -> None:
     assert event.data["reason"] == "enough"
     again = await served.http.post(cancel)
     assert (again.status_code, again.json()["status"]) == (200, "cancelled")
+
+
+async def test_an_execution_is_shown_as_it_was_at_any_position(served: Served) -> None:
+    body = (await served.http.post(BASE, json={"flow": "doubled"})).json()
+    name = body["execution_id"]
+    ids = [event.id for _, event in (await served.frames(name))[1:]]
+    seen = [(await served.http.get(f"{BASE}/{name}", params={"at": at})).json() for at in ids]
+    assert [one["status"] for one in seen] == ["queued", *["running"] * 3, "completed"]
+    assert [one["head"] for one in seen] == ids
+    await snapshots.keep(served.tailrace.log, await served.tailrace.view(name, 3), EPOCH)
+    await served.tailrace.log.trim(name, 4)
+    assert (await served.http.get(f"{BASE}/{name}")).json()["links"] == body["links"]
+    assert (await served.http.get(f"{BASE}/{name}", params={"at": 3})).json() == seen[2]
+    gone = await served.http.get(f"{BASE}/{name}", params={"at": 2})
+    assert (gone.status_code, gone.json()["code"]) == (404, "position_trimmed")
+    wrong = await served.http.get(f"{BASE}/{name}", params={"at": -1})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_request")
 
 
 async def test_lists_have_pages_and_filters(served: Served) -> None:

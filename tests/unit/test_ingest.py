@@ -17,6 +17,7 @@ from tailrace.errors import (
     AttemptFenced,
     ConflictError,
     ExecutionNotFound,
+    IllegalTransition,
     InvalidRequest,
     LogSealed,
     ShuttingDown,
@@ -305,6 +306,23 @@ async def test_of_a_log_whose_beginning_is_gone_nothing_is_guessed(
     await runtime.log.trim("X", 3)
     with pytest.raises(ConflictError, match="trimmed"):
         await Ingest(runtime).take(WS, "X", batch(2, line("b")))
+
+
+async def test_a_log_whose_beginning_retention_took_goes_on(clock: FakeClock) -> None:
+    async with on(MemoryLog(), clock, retention_running_bytes="2000") as runtime:
+        said = [line("x" * 100) for _ in range(40)]
+        reports = [QUEUED, STARTED, Report(type="node.started", node="a"), *said]
+        await Ingest(runtime).take(WS, "X", batch(1, *reports))
+        await runtime.retention.turn()
+        assert (await runtime.log.entry("X")).floor > 4
+        again = Ingest(runtime)  # as after a restart: it knows nothing but what is kept
+        with pytest.raises(IllegalTransition, match="while the node 'b' is new"):
+            await again.take(WS, "X", batch(2, Report(type="node.completed", node="b")))
+        await again.take(WS, "X", batch(2, Report(type="node.completed", node="a")))
+        done = Report(type="execution.completed", data={"total_duration_ms": 1})
+        assert (await again.take(WS, "X", batch(3, done))).status == "completed"
+        state = await runtime.view("X")
+        assert (state.flow, state.nodes["a"].status) == ("f", "completed")
 
 
 async def test_a_server_that_closes_takes_nothing_more(runtime: Runtime) -> None:

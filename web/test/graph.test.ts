@@ -34,7 +34,7 @@ function node(id: string, from: number, to: number | null, more: Partial<NodeSta
   const one = { attempt: 1, queued_at: null, started_at: at(from), ended_at: to === null ? null : at(to), status: "completed", error: null };
   return {
     id, status: to === null ? "running" : "completed", attempt: 1, started_at: one.started_at, ended_at: one.ended_at,
-    duration_ms: null, output_summary: null, item_count: null, error: null, progress: null, of: 1, queued_at: null,
+    duration_ms: null, output_summary: null, item_count: null, error: null, progress: null, execution_attempt: 1, queued_at: null,
     reason: null, tries: [one], at: 1, ...more,
   }; // prettier-ignore
 }

@@ -155,31 +155,32 @@ def ls(
         print("No executions yet. Start one: tailrace run etl", file=sys.stderr)
 
 
-@click.command(epilog=examples("tailrace show 01KA8Y4Q", "tailrace show 01KA8Y4Q --json"))
+@click.command(epilog=examples("tailrace show 01KA8Y4Q", "tailrace show 01KA8Y4Q --at 12 --json"))
 @click.argument("execution_id", type=ExecutionId())
+@click.option("--at", type=click.IntRange(0), help="As it was after the event with this id.")
 @server_options
 @json_option
 @store_option
-def show(execution_id: str, server: Server | None, as_json: bool, settings: Settings) -> None:
+def show(
+    execution_id: str, at: int | None, server: Server | None, as_json: bool, settings: Settings
+) -> None:
     """Show one execution: its nodes, how long they took, and how it ended."""
-    state = run_async(lambda: _look(settings, execution_id, server))
+    state = run_async(lambda: _look(settings, execution_id, at, server))
     if as_json:
         print(json.dumps(state.to_dict(), ensure_ascii=False))
     else:
         print_summary(state)
 
 
-async def _look(settings: Settings, execution_id: str, server: Server | None) -> ExecutionState:
+async def _look(
+    settings: Settings, execution_id: str, at: int | None, server: Server | None
+) -> ExecutionState:
     """Fold an execution, from the file or from a server."""
     async with _source(settings, server) as source:
         if isinstance(source, Runtime):
             await source.log.entry(execution_id)
-            return await source.view(execution_id)
-        state = ExecutionState(id=execution_id)
-        async for event in source.follow(execution_id, live=False):
-            if event.id is not None:
-                state.apply(event)
-        return state
+            return await source.view(execution_id, at)
+        return ExecutionState.load(await source.get(execution_id, at))
 
 
 def _source(

@@ -58,6 +58,8 @@ class TreeView:
         """Fold it; the next redraw shows it."""
         if event.id is not None:
             self.state.apply(event)
+        elif event.type == "stream.gap":
+            self.state.partial = True
 
     def __enter__(self) -> "View":
         if self.console.is_terminal:

@@ -176,9 +176,10 @@ class Client:
         answer = await self._call("POST", self.url("executions"), body)
         return str(answer["execution_id"])
 
-    async def get(self, execution_id: str) -> dict[str, Any]:
-        """One execution with its nodes."""
-        return await self._call("GET", self.url("executions", execution_id))
+    async def get(self, execution_id: str, at: int | None = None) -> dict[str, Any]:
+        """One execution with its nodes: as it is now, or as it was after the event `at`."""
+        url = self.url("executions", execution_id)
+        return await self._call("GET", url, params=None if at is None else {"at": at})
 
     async def list(self, **query: str | int) -> dict[str, Any]:
         """A page of executions; `limit`, `before` and `status` as in the API."""

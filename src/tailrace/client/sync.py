@@ -175,9 +175,10 @@ class SyncClient:
         answer = self._call("POST", self.url("executions"), body)
         return str(answer["execution_id"])
 
-    def get(self, execution_id: str) -> dict[str, Any]:
-        """One execution with its nodes."""
-        return self._call("GET", self.url("executions", execution_id))
+    def get(self, execution_id: str, at: int | None = None) -> dict[str, Any]:
+        """One execution with its nodes: as it is now, or as it was after the event `at`."""
+        url = self.url("executions", execution_id)
+        return self._call("GET", url, params=None if at is None else {"at": at})
 
     def list(self, **query: str | int) -> dict[str, Any]:
         """A page of executions; `limit`, `before` and `status` as in the API."""

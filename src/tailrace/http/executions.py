@@ -147,9 +147,16 @@ def _look(api: APIRouter, runtime: Runtime) -> None:
         return {"executions": [entry.to_dict() for entry in entries], "before": more}
 
     @api.get(BASE + "/{execution_id}", tags=["executions"], summary="One execution and its nodes")
-    async def get(workspace: str, execution_id: str, request: Request) -> dict[str, Any]:
+    async def get(
+        workspace: str,
+        execution_id: str,
+        request: Request,
+        at: int | None = Query(
+            None, ge=0, description="An event's id: as it was after that; now, if left out."
+        ),
+    ) -> dict[str, Any]:
         await _owned(runtime, workspace, execution_id)
-        state = await runtime.view(execution_id)
+        state = await runtime.view(execution_id, at)
         return state.to_dict() | {"links": links(request, workspace, execution_id)}
 
 

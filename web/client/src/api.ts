@@ -125,9 +125,10 @@ export class TailraceClient {
     return this.#json("GET", url.href, undefined, signal);
   }
 
-  /** One execution with its nodes, as the server folds it. */
-  get(executionId: string): Promise<Record<string, unknown>> {
-    return this.#json("GET", this.in("executions", executionId));
+  /** One execution with its nodes, as the server folds it: all of it, or up to the event `at`. */
+  get(executionId: string, at?: number, signal?: AbortSignal): Promise<Record<string, unknown>> {
+    const url = this.in("executions", executionId);
+    return this.#json("GET", at === undefined ? url : `${url}?at=${at}`, undefined, signal);
   }
 
   /** Start a flow, an agent or a task. */

@@ -35,7 +35,7 @@ export interface NodeState {
   readonly error: ErrorInfo | null;
   readonly progress: Record<string, unknown> | null;
   /** The execution's attempt in which it moved last. */
-  readonly of: number;
+  readonly execution_attempt: number;
   readonly queued_at: string | null;
   /** Why it was skipped. */
   readonly reason: string | null;
@@ -138,10 +138,26 @@ export function snapshot(state: ExecutionState): ExecutionState {
 /** The execution as the server's JSON shows it. */
 export function toDict(state: ExecutionState): Record<string, unknown> {
   const nodes = [...state.nodes.values()].map(
-    ({ of: _of, queued_at: _queued, reason: _reason, tries: _tries, at: _at, ...shown }) => shown,
+    ({ queued_at: _queued, reason: _reason, tries: _tries, at: _at, ...shown }) => shown,
   );
   const { begun: _begun, ...shown } = state;
   return { ...shown, nodes };
+}
+
+/**
+ * A state from the server's JSON, to go on from where a log no longer has its beginning
+ * (`GET …/executions/{id}?at=`). Of the tries of a node the JSON knows the last.
+ */
+export function load(shown: Record<string, unknown>): ExecutionState {
+  const state = newState();
+  const known = Object.entries(shown).filter(([name]) => name in state && name !== "nodes");
+  Object.assign(state, Object.fromEntries(known));
+  for (const node of shown.nodes as Array<Omit<NodeState, "tries">>) {
+    const { attempt, started_at, ended_at, status, error } = node;
+    const last: Try = { attempt, queued_at: null, started_at, ended_at, status, error };
+    state.nodes.set(node.id, { ...UNSEEN, ...node, at: state.head, tries: [last] });
+  }
+  return state;
 }
 
 function applyExecution(state: ExecutionState, event: TailraceEvent): void {
@@ -184,7 +200,7 @@ function applyNode(state: ExecutionState, event: TailraceEvent): void {
   const known = state.nodes.get(name);
   // What an earlier attempt did of a node does not bind this one: it may begin it anew.
   const begins = event.type in NODE[NEW]!;
-  const node = known && !(known.of < state.attempt && begins) ? known : undefined;
+  const node = known && !(known.execution_attempt < state.attempt && begins) ? known : undefined;
   const status = move(NODE, node?.status ?? NEW, event.type, `node ${JSON.stringify(name)}`);
   const before = node ?? { ...UNSEEN, id: name };
   const data = event.data as Record<string, any>;
@@ -205,7 +221,7 @@ function applyNode(state: ExecutionState, event: TailraceEvent): void {
     ...changed,
     status,
     attempt,
-    of: state.attempt,
+    execution_attempt: state.attempt,
     at: event.id ?? before.at,
     error: data.error === undefined ? before.error : data.error,
     tries: tried(before.tries, event, status, attempt),
@@ -245,7 +261,7 @@ const UNSEEN: NodeState = {
   item_count: null,
   error: null,
   progress: null,
-  of: 1,
+  execution_attempt: 1,
   queued_at: null,
   reason: null,
   tries: [],

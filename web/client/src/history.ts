@@ -1,6 +1,7 @@
 // The state at any position of a log, without folding from its beginning.
 //
-// The law of this file: `at(p)` is the fold of all events up to p, whatever was asked before. It
+// The law of this file: `at(p)` is the fold of all events up to p, whatever was asked before; where
+// the log's beginning is gone, of what the server kept of it and the events since. It
 // keeps the events of the execution and its nodes, and a checkpoint every CHECKPOINT of them (or of
 // twice the nodes, if those are more: a checkpoint is as large as the nodes are many, so what all of
 // them take together grows with the events, and not faster). Of the values of a stream, which may be
@@ -23,12 +24,13 @@ export class History {
   readonly #events: TailraceEvent[] = [];
   readonly #items: number[] = []; // the ids of output.item
   readonly #checkpoints: Checkpoint[] = [];
-  readonly #id: string;
+  readonly #base: ExecutionState;
   #cached: Checkpoint | undefined;
 
-  constructor(executionId = "") {
-    this.#id = executionId;
-    this.state = newState(executionId);
+  /** `base`: what the execution was before the events that will come, if they are not its first. */
+  constructor(executionId = "", base: ExecutionState = newState(executionId)) {
+    this.#base = base;
+    this.state = snapshot(base);
   }
 
   /** Take the next event. Throws IllegalTransition. */
@@ -54,11 +56,12 @@ export class History {
     if (position >= this.state.head) return this.state;
     const count = upTo(this.#events.length, (i) => this.#events[i]!.id ?? 0, position);
     const from = this.#before(count);
-    const state = from ? snapshot(from.state) : newState(this.#id);
+    const state = snapshot(from ? from.state : this.#base);
     for (let i = from?.count ?? 0; i < count; i++) apply(state, this.#events[i]!);
     const given = (at: number): number => upTo(this.#items.length, (i) => this.#items[i]!, at);
-    state.item_count = given(position) - given(state.begun);
-    state.head = position;
+    const before = state.begun > this.#base.head ? 0 : this.#base.item_count;
+    state.item_count = before + given(position) - given(state.begun);
+    state.head = Math.max(position, this.#base.head);
     // Who scrubs asks for the next position next: go on from here.
     this.#cached = { count, state };
     return state;

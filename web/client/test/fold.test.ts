@@ -1,7 +1,7 @@
 // The page's fold is Python's: both read schemas/golden (tests/docs/test_docs.py is the other).
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { apply, fold, History, IllegalTransition, newState, toDict } from "../src/index.ts";
+import { apply, fold, History, IllegalTransition, load, newState, toDict } from "../src/index.ts";
 import type { TailraceEvent } from "../src/index.ts";
 
 interface Golden {
@@ -35,6 +35,16 @@ describe.each(names)("%s", (name) => {
     const mixed = [...positions].reverse().concat(positions);
     for (const position of mixed) {
       expect(toDict(history.at(position))).toEqual(toDict(fold(events.slice(0, position))));
+    }
+  });
+
+  test("goes on from what the server kept of its beginning", () => {
+    for (const { at, state } of folds) {
+      const history = new History("", load({ ...state, links: {} }));
+      for (const event of events.slice(at)) history.append(event);
+      for (let position = at; position <= events.length; position++) {
+        expect(toDict(history.at(position))).toEqual(toDict(fold(events.slice(0, position))));
+      }
     }
   });
 

@@ -85,7 +85,7 @@ export default function Execution({ id }: { id: string }) {
 function Top({ name, store, state, position, seek, select }: PanelProps & { name: string }) {
   const to = useTo();
   const mayRun = useMayRun();
-  const kind = store.live.kind || store.entry?.kind;
+  const kind = store.live.kind;
   const from = state.started_at ?? state.queued_at;
   const known = tookOf(state);
   const took = from ? <Duration from={from} to={state.ended_at} /> : known !== undefined && <span className="number">{duration(known)}</span>;
@@ -182,16 +182,16 @@ function Tabs({ store, chosen, choose }: { store: ExecutionStore; chosen: string
 
 /** What speaks is shown speaking; a command its lines; everything else its graph. */
 function firstPanel(store: ExecutionStore): string {
-  const kind = store.live.kind || store.entry?.kind;
+  const kind = store.live.kind;
   if (!kind && hasEnded(store.live) && store.live.nodes.size === 0 && store.lines.end > 0) return "logs";
   if (kind === "agent" || (kind === "task" && store.pieces.length > 0)) return "text";
   return kind === "workload" ? "logs" : "graph";
 }
 
-/** What it is called; of a log without a beginning, as the list says. */
+/** What it is called. */
 function nameOf(store: ExecutionStore): string {
   const { phase } = store.connection;
-  return store.live.flow || store.entry?.flow || (phase === "connecting" ? "…" : `Execution ${store.id.slice(-8)}`);
+  return store.live.flow || (phase === "connecting" ? "…" : `Execution ${store.id.slice(-8)}`);
 }
 
 function numberOf(text: string | undefined): number | undefined {

@@ -5,7 +5,7 @@ event stays small enough for every watcher's write. What is put aside is kept wi
 by its digest; the event has its summary (`output` → `output_summary`). Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -22,6 +22,7 @@ PAYLOAD_MAX_BYTES = 67_108_864  # of one value: it is held in memory while it is
 PREVIEW_CHARS = 200
 KEYS_MAX = 50
 _VALUES = ("input", "output", "value")
+_AT_WORST = ("graph",)  # who watches wants it at once: only where no event could hold it
 
 
 class Intake:
@@ -48,7 +49,10 @@ class Intake:
             made = replace(made, data=data, encoded=None)
             encoded = made.encode(execution_id)
         if len(encoded) > INLINE_MAX_BYTES:
-            made = self._put_aside(made)
+            made = _put_aside(made, made.data if made.type.startswith(CUSTOM) else _VALUES)
+            encoded = made.encode(execution_id)
+        if len(encoded) > self.event_max_bytes:
+            made = _put_aside(made, _AT_WORST)
             encoded = made.encode(execution_id)
         if len(encoded) > self.event_max_bytes:
             raise PayloadTooLarge(
@@ -57,17 +61,6 @@ class Intake:
             )
         made.encoded = encoded
         return made
-
-    def _put_aside(self, made: Draft) -> Draft:
-        names = made.data if made.type.startswith(CUSTOM) else _VALUES
-        data, aside = dict(made.data), dict(made.aside or {})
-        for name in names:
-            text = to_json(data.get(name), inf_nan_mode="null")
-            if len(text) > INLINE_MAX_BYTES // 4:
-                told, kept = _told(data[name], text)
-                data |= {name: None, f"{name}_summary": told}
-                aside |= kept
-        return replace(made, data=data, aside=aside, encoded=None)
 
     def summary(self, value: Any) -> tuple[OutputSummary, Mapping[str, bytes]]:
         """What an output looks like, and what to put aside where that does not show all of it."""
@@ -83,6 +76,17 @@ class Intake:
         value = self.redactor.value(plain)
         told, aside = _told(value, to_json(value, inf_nan_mode="null"))
         return told if value == plain else told.model_copy(update={"altered": True}), aside
+
+
+def _put_aside(made: Draft, names: Iterable[str]) -> Draft:
+    data, aside = dict(made.data), dict(made.aside or {})
+    for name in names:
+        text = to_json(data.get(name), inf_nan_mode="null")
+        if len(text) > INLINE_MAX_BYTES // 4:
+            told, kept = _told(data[name], text)
+            data |= {name: None, f"{name}_summary": told}
+            aside |= kept
+    return replace(made, data=data, aside=aside, encoded=None)
 
 
 def _told(value: Any, text: bytes) -> tuple[OutputSummary, dict[str, bytes]]:

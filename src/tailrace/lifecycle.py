@@ -141,6 +141,7 @@ class ExecutionState:
     workspace: str = ""
     input: Any = None
     graph: dict[str, Any] | None = None
+    graph_digest: str | None = None  # of one that is too large for an event: it was put aside
     queued_at: str | None = None
     started_at: str | None = None
     ended_at: str | None = None
@@ -190,6 +191,7 @@ class ExecutionState:
             self.kind, self.flow = data.get("kind", ""), data.get("flow", "")
             self.workspace, self.input = data.get("workspace", "default"), data.get("input")
             self.graph, self.lease_ms = data.get("graph"), data.get("lease_ms")
+            self.graph_digest = (data.get("graph_summary") or {}).get("digest")
         elif started:
             self.started_at, self.attempt = self.started_at or event.ts, event.attempt
             self.item_count = 0  # a streaming capture begins anew in each attempt

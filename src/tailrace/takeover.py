@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from tailrace.clock import Clock, moment_of
 from tailrace.errors import PayloadNotFound
@@ -52,7 +52,10 @@ async def earlier(log: EventLog, clock: Clock, state: ExecutionState, flow: Any)
 
 
 async def _outputs(log: EventLog, state: ExecutionState, flow: Flow[Any]) -> Outputs:
-    if state.graph != flow.ir.model_dump(by_alias=True, exclude_none=True, mode="json"):
+    graph = state.graph
+    if state.graph_digest:
+        graph = from_json(await log.payload(state.id, state.graph_digest))
+    if graph != flow.ir.model_dump(by_alias=True, exclude_none=True, mode="json"):
         return {}  # another version of the code: its nodes may mean something else
     outputs: dict[str, Any] = {}
     for call in flow.calls:

@@ -55,6 +55,15 @@ def test_a_large_value_is_put_aside_and_told_in_summary(type_: str, field: str) 
     assert told["size_bytes"] == len(made.aside[told["digest"]])
 
 
+def test_a_graph_is_put_aside_only_where_no_event_could_hold_it() -> None:
+    given = {"kind": "workflow", "flow": "f"}
+    _, data = prepared("execution.queued", graph={"nodes": BIG}, **given)
+    assert data["graph"] == {"nodes": BIG}
+    made, data = prepared("execution.queued", graph={"nodes": "x" * 1_100_000}, **given)
+    assert data["graph"] is None
+    assert [*(made.aside or {})] == [data["graph_summary"]["digest"]]
+
+
 def test_equal_values_are_kept_once() -> None:
     one, _ = prepared("tool.call", call_id="1", name="t", input=BIG)
     two, _ = prepared("tool.result", call_id="1", name="t", output=BIG)

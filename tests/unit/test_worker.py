@@ -1,5 +1,6 @@
 """Workers: one attempt at a time, taken over without a loss, handed over without a death."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -413,6 +414,40 @@ async def test_an_output_is_taken_from_the_log_if_it_is_there_as_it_was(
             await house.clock.advance(LEASE_S * 2)
             assert await run is True
         assert house.ran.count("give") == runs
+
+
+async def test_a_graph_that_is_too_large_for_an_event_is_known_all_the_same(house: House) -> None:
+    @node(effects="pure", determinism="strict")
+    async def begin(n: int) -> int:
+        house.ran.append("begin")
+        return n
+
+    @node(effects="pure", determinism="strict")
+    async def step(n: int) -> int:
+        await house.gate.wait()
+        return n + 1
+
+    @flow
+    def long(n: int = 0) -> object:
+        output = begin(n)
+        for _ in range(300):
+            output = step(output)
+        return output
+
+    house.flows.append(long)
+    async with house.process(event_max_bytes=65_536) as server:
+        run = await server.start("long")
+        await house.killed()
+        state = await server.view(run.id)
+        assert state.graph is None
+        assert state.graph_digest is not None
+        graph = json.loads(await house.log.payload(run.id, state.graph_digest))
+        assert len(graph["nodes"]) == 302
+        house.gate.set()
+        async with house.worker():
+            await house.clock.advance(LEASE_S * 2)
+            assert await run == 300
+        assert house.ran == ["begin"]
 
 
 async def test_other_code_takes_nothing_from_the_log(house: House) -> None:

@@ -53,6 +53,8 @@ export interface ExecutionState {
   workspace: string;
   input: unknown;
   graph: FlowIR | null;
+  /** Of a graph that is too large for an event: by it `payload` gives it. */
+  graph_digest: string | null;
   queued_at: string | null;
   started_at: string | null;
   ended_at: string | null;
@@ -85,6 +87,7 @@ export function newState(executionId = ""): ExecutionState {
     workspace: "",
     input: null,
     graph: null,
+    graph_digest: null,
     queued_at: null,
     started_at: null,
     ended_at: null,
@@ -178,6 +181,7 @@ function applyExecution(state: ExecutionState, event: TailraceEvent): void {
     state.workspace = data.workspace ?? "default";
     state.input = data.input ?? null;
     state.graph = data.graph ?? null;
+    state.graph_digest = data.graph_summary?.digest ?? null;
     state.lease_ms = data.lease_ms ?? null;
   } else if (started) {
     state.started_at ??= event.ts;

@@ -84,7 +84,7 @@ def _put_aside(made: Draft, names: Iterable[str]) -> Draft:
         text = to_json(data.get(name), inf_nan_mode="null")
         if len(text) > INLINE_MAX_BYTES // 4:
             told, kept = _told(data[name], text)
-            data |= {name: None, f"{name}_summary": told}
+            data |= {name: None, f"{name}_summary": told.model_dump()}
             aside |= kept
     return replace(made, data=data, aside=aside, encoded=None)
 

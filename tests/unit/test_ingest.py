@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,24 @@ async def test_a_batch_that_only_came_half_way_is_found_out(runtime: Runtime) ->
     await taking.take(WS, "X", batch(2, Report(type="node.started", node="a")))
     done = Report(type="node.completed", node="a")
     assert not (await taking.take(WS, "X", batch(3, done))).duplicate
+
+
+async def test_a_graph_that_no_event_holds_is_taken_and_kept_aside(clock: FakeClock) -> None:
+    names = ["trigger", *(f"n{number}" for number in range(1999))]
+    kinds = ["trigger", *["inline"] * 1998, "capture"]
+    graph = {
+        "ir_version": 1,
+        "name": "f",
+        "trigger": {"input_schema": {}},
+        "capture": names[-1],
+        "nodes": [{"id": name, "kind": kind} for name, kind in zip(names, kinds, strict=True)],
+        "edges": [{"from": one, "to": two, "param": "p"} for one, two in pairwise(names)],
+    }
+    queued = Report(type="execution.queued", data=QUEUED.data | {"graph": graph})
+    async with on(MemoryLog(), clock, event_max_bytes=65_536) as runtime:
+        await Ingest(runtime).take(WS, "X", batch(1, queued, STARTED))
+        digest = (await runtime.view("X")).graph_digest
+        assert len(json.loads(await runtime.log.payload("X", str(digest)))["nodes"]) == 2000
 
 
 async def test_of_a_log_whose_beginning_is_gone_nothing_is_guessed(

@@ -17,6 +17,7 @@ import {
   isTerminal,
   type Connection,
   type ExecutionState,
+  type FlowIR,
   type Gap,
   type TailraceEvent,
 } from "@tailrace/client";
@@ -57,6 +58,7 @@ export class ExecutionStore extends Ticker {
   problem: Problem | undefined;
   /** How many events came, and were not the stream's own: the log's head, unless there are gaps. */
   count = 0;
+  #graph: FlowIR | null = null; // of one that was put aside
   #missing: number | null = null;
   #since: TailraceEvent[] = []; // what was folded since, to be folded again
   #textChars = 0;
@@ -69,12 +71,27 @@ export class ExecutionStore extends Ticker {
 
   /** The newest state. It moves on; ask again when told. */
   get live(): ExecutionState {
-    return this.history.state;
+    return this.#drawn(this.history.state);
   }
 
   /** The state at a position; null is now. */
   at(position: number | null): ExecutionState {
-    return position === null ? this.history.state : this.history.at(position);
+    return position === null ? this.live : this.#drawn(this.history.at(position));
+  }
+
+  /** By what the graph is to be fetched, while it is not here: it was too large for its event. */
+  get wanted(): string | null {
+    return this.#graph ? null : this.history.state.graph_digest;
+  }
+
+  planned(graph: FlowIR): void {
+    this.#graph = graph;
+    this.changed();
+  }
+
+  #drawn(state: ExecutionState): ExecutionState {
+    if (state.graph_digest) state.graph ??= this.#graph;
+    return state;
   }
 
   /** Take envelopes, one a line. */
@@ -184,6 +201,7 @@ export class ExecutionStore extends Ticker {
     this.lines = new LineStore();
     [this.pieces, this.others, this.items] = [[], [], []];
     this.sealed = new Set();
+    this.#graph = null;
     [this.#missing, this.#since] = [null, []];
     this.count = this.#textChars = 0;
   }

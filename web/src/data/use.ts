@@ -2,7 +2,7 @@
 //
 // The law of this file: a component names what it wants; it gets a store that is fed for as long as
 // somebody shows it, and is drawn anew when that changed.
-import { load, TailraceClient } from "@tailrace/client";
+import { load, TailraceClient, type FlowIR } from "@tailrace/client";
 import { useContext, useEffect, useMemo, useSyncExternalStore } from "react";
 import { ExecutionStore } from "./execution.ts";
 import { ListStore } from "./list.ts";
@@ -67,6 +67,16 @@ export function useExecution(id: string): ExecutionStore {
       .catch(() => undefined); // the rest is shown as far as it goes
     return () => cut.abort();
   }, [missing, store, id, workspace]);
+  const { wanted } = store;
+  useEffect(() => {
+    if (wanted === null) return;
+    let gone = false;
+    clientOf(workspace)
+      .payload(id, wanted)
+      .then((graph) => gone || store.planned(graph as FlowIR))
+      .catch(() => undefined); // its nodes are drawn as they come
+    return () => void (gone = true);
+  }, [wanted, store, id, workspace]);
   return store;
 }
 

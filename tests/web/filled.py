@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tailrace import snapshots
 from tailrace.clock import rfc3339
 from tailrace.events import Draft, new_execution_id
 from tailrace.log.base import Opening
@@ -45,7 +46,7 @@ async def fill(file: Path, lines: int, trimmed: int) -> str:
         ]  # fmt: skip
         await log.append(execution_id, ends)
         if trimmed:
-            await log.trim(execution_id, trimmed)
+            await _cut(log, execution_id, trimmed)
     return execution_id
 
 
@@ -78,8 +79,15 @@ async def many(file: Path, count: int) -> str:
 async def trim(file: Path, execution_id: str, before: int) -> str:
     """Take its first events; returns its id."""
     async with SqliteLog(file) as log:
-        await log.trim(execution_id, before)
+        await _cut(log, execution_id, before)
     return execution_id
+
+
+async def _cut(log: SqliteLog, execution_id: str, floor: int) -> None:
+    now = datetime.now(UTC)
+    state = await snapshots.state_at(log, execution_id, floor - 1, page=BATCH, now=now)
+    await snapshots.keep(log, state, now)
+    await log.trim(execution_id, floor)
 
 
 if __name__ == "__main__":

@@ -301,6 +301,23 @@ def test_ten_thousand_nodes_collapse_into_groups(
     assert not trace()
 
 
+@pytest.mark.timeout(120)  # as it says
+def test_a_graph_of_ten_thousand_is_drawn_before_it_runs(
+    server: Server, page: "Page", shot: Shot, trace: Trace
+) -> None:
+    server.begin()
+    wide, deep = 500, 20
+    names = [f"n{row}_{column}" for row in range(deep) for column in range(wide)]
+    edges = [(f"n{row - 1}_{c}", f"n{row}_{c}") for row in range(1, deep) for c in range(wide)]
+    job = Engine(server, graph(names, edges))  # too large for an event: it is fetched
+    open_page(page, server, job.id, panel="graph")
+    expect(page.locator("[data-group]")).to_have_count(deep)
+    job.tell(*(started(name, 1) for name in names[:wide]))
+    expect(page.get_by_role("button", name="Layer 2 running 500")).to_be_visible()
+    shot("graph-10000-planned")
+    assert not trace()
+
+
 def test_a_large_graph_collapses_into_its_layers(
     server: Server, page: "Page", shot: Shot, trace: Trace
 ) -> None:

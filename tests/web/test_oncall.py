@@ -222,7 +222,7 @@ def test_what_retention_has_cut_still_has_its_name_and_opens_where_something_is(
     expect(page.get_by_role("log").locator("[data-line]").last).to_be_in_viewport()
     shot("oncall-trimmed")
     page.get_by_role("tab", name="Graph").click()
-    expect(page.get_by_text("None of its nodes is kept")).to_be_visible()
+    expect(page.get_by_text("It has no nodes")).to_be_visible()
 
 
 def test_what_runs_on_though_its_beginning_is_gone_runs_and_can_be_stopped(
@@ -270,8 +270,8 @@ def test_a_link_leads_to_its_line_after_retention_has_taken_others(
     expect(page.get_by_text("The line that this link is of is no longer kept")).to_be_visible()
 
 
-def test_times_of_what_is_kept_are_drawn_without_the_beginning(
-    server: Server, page: "Page"
+def test_what_retention_has_cut_is_drawn_as_the_server_kept_it(
+    server: Server, page: "Page", shot: Shot
 ) -> None:
     server.begin("etl")
     execution_id = server.start("etl", wait=True)
@@ -282,6 +282,10 @@ def test_times_of_what_is_kept_are_drawn_without_the_beginning(
     expect(page.locator("[data-bar='report']")).to_have_attribute("data-status", "completed")
     expect(page.locator("[data-execution]")).to_have_attribute("data-status", "completed")
     expect(page.get_by_role("heading", level=1)).to_have_text("etl")
+    page.get_by_role("tab", name="Graph").click()
+    for name in ("extract", "report"):  # the first ended before what is kept
+        expect(page.locator(f"[data-node='{name}']")).to_have_attribute("data-status", "completed")
+    shot("oncall-trimmed-graph")
     page.get_by_role("slider").press("ArrowLeft")
     expect(page.locator("[data-execution]")).to_have_attribute("data-status", "running")
 

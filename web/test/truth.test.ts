@@ -1,7 +1,6 @@
 // What the page says of an execution that has ended, was cut by retention, or is caught up with.
-import { fold, newState, type Entry, type ExecutionState, type TailraceEvent } from "@tailrace/client";
+import { fold, load, newState, toDict, type ExecutionState, type TailraceEvent } from "@tailrace/client";
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { entryOf } from "../src/data/entry.ts";
 import { ExecutionStore } from "../src/data/execution.ts";
 import { LineStore } from "../src/data/lines.ts";
 import { countsOf, statusOf } from "../src/panels/graph/facts.ts";
@@ -95,7 +94,7 @@ describe("a log whose beginning is gone", () => {
     const store = new ExecutionStore("e");
     expect(store.statusOf(store.live)).toBe("new");
     store.take([gap, ...log([["node.started", "a"]], 10)].map((event) => JSON.stringify(event)).join("\n"));
-    expect(store.beheaded).toBe(true);
+    expect(store.missing).toBe(9);
     expect(store.statusOf(store.live)).toBe("running");
     store.take(JSON.stringify(log([["execution.completed", undefined, { output: 1, total_duration_ms: 1234 }]], 11)[0]));
     expect(store.statusOf(store.live)).toBe("completed");
@@ -109,20 +108,20 @@ describe("a log whose beginning is gone", () => {
     expect(speech.sections.flatMap(({ parts }) => parts.map((part) => part.key))).toEqual(["note-10"]);
   });
 
-  test("is named by the list, of which only so much is read", async () => {
-    const ids = Array.from({ length: 3000 }, (_, index) => `e${index}`);
-    let reads = 0;
-    const list = async ({ limit = 50, before }: { limit?: number; before?: string } = {}) => {
-      reads += 1;
-      const from = before ? ids.indexOf(before) + 1 : 0;
-      const page = ids.slice(from, from + limit).map((execution_id) => ({ execution_id, flow: `flow of ${execution_id}` }) as Entry);
-      return { executions: page, before: page.length === limit ? page.at(-1)!.execution_id : null };
-    };
-    const { signal } = new AbortController();
-    expect((await entryOf({ list }, "e450", signal))?.flow).toBe("flow of e450");
-    expect(reads).toBe(3);
-    expect(await entryOf({ list }, "e2999", signal)).toBeUndefined();
-    expect(reads).toBe(13);
+  test("goes on from what the server kept of it, at any position since", () => {
+    const store = new ExecutionStore("e");
+    const queued = { kind: "workflow", flow: "f", workspace: "default", input: null };
+    const whole = log([["execution.queued", undefined, queued], ["execution.started"], ["node.started", "a"], ["node.started", "b"], ["node.completed", "a"], ["node.completed", "b"]]);
+    const taken = { ...gap, data: { ...gap.data, to: 3 } };
+    store.take([taken, ...whole.slice(3)].map((event) => JSON.stringify(event)).join("\n"));
+    expect(store.missing).toBe(3);
+    expect(store.live.nodes.get("a")).toBeUndefined();
+    store.begins(load(toDict(fold(whole.slice(0, 3)))));
+    expect(store.missing).toBeNull();
+    for (const position of [3, 4, 5, 6]) {
+      expect(toDict(store.at(position))).toEqual(toDict(fold(whole.slice(0, position))));
+    }
+    expect(toDict(store.live)).toEqual(toDict(fold(whole)));
   });
 });
 

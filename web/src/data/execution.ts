@@ -10,13 +10,14 @@
 // other kinds, TEXT_MAX characters of text, ITEMS_MAX values. The events of the execution and its
 // nodes are all kept: the server bounds those (`events_per_execution_max`).
 import {
+  folds,
   hasEnded,
   History,
   is,
   isTerminal,
   type Connection,
-  type Entry,
   type ExecutionState,
+  type FlowIR,
   type Gap,
   type TailraceEvent,
 } from "@tailrace/client";
@@ -55,10 +56,11 @@ export class ExecutionStore extends Ticker {
   sealed = new Set<string>();
   connection: Connection = { phase: "connecting" };
   problem: Problem | undefined;
-  /** What the list says of it; asked only where the beginning of the log is gone. */
-  entry: Entry | undefined;
   /** How many events came, and were not the stream's own: the log's head, unless there are gaps. */
   count = 0;
+  #graph: FlowIR | null = null; // of one that was put aside
+  #missing: number | null = null;
+  #since: TailraceEvent[] = []; // what was folded since, to be folded again
   #textChars = 0;
 
   constructor(id: string) {
@@ -69,12 +71,27 @@ export class ExecutionStore extends Ticker {
 
   /** The newest state. It moves on; ask again when told. */
   get live(): ExecutionState {
-    return this.history.state;
+    return this.#drawn(this.history.state);
   }
 
   /** The state at a position; null is now. */
   at(position: number | null): ExecutionState {
-    return position === null ? this.history.state : this.history.at(position);
+    return position === null ? this.live : this.#drawn(this.history.at(position));
+  }
+
+  /** By what the graph is to be fetched, while it is not here: it was too large for its event. */
+  get wanted(): string | null {
+    return this.#graph ? null : this.history.state.graph_digest;
+  }
+
+  planned(graph: FlowIR): void {
+    this.#graph = graph;
+    this.changed();
+  }
+
+  #drawn(state: ExecutionState): ExecutionState {
+    if (state.graph_digest) state.graph ??= this.#graph;
+    return state;
   }
 
   /** Take envelopes, one a line. */
@@ -89,18 +106,25 @@ export class ExecutionStore extends Ticker {
     this.changed();
   }
 
-  /** Whether its name and its input are gone, with the beginning of its log. */
-  get beheaded(): boolean {
-    return this.live.queued_at === null && this.gaps.some(({ from, cause }) => from === 1 && cause === "retention");
+  /** The last event that retention took, while what the execution was after it is not known here. */
+  get missing(): number | null {
+    return this.#missing;
   }
 
   /** How it stands at a position: what has lost its beginning to retention had begun. */
   statusOf(state: ExecutionState): string {
-    return state.status === "new" && this.beheaded ? "running" : state.status;
+    return state.status === "new" && this.#missing !== null ? "running" : state.status;
   }
 
-  named(entry: Entry): void {
-    this.entry = entry;
+  /** Go on from what the server kept of what retention took; `base` is of `missing`, or later. */
+  begins(base: ExecutionState): void {
+    if (this.#missing === null || base.head < this.#missing) return; // another gap came meanwhile
+    const { head } = this.live;
+    this.history = new History(this.id, base);
+    this.others = this.others.filter(({ type }) => !folds(type)); // they stood in for what was folded
+    for (const event of this.#since) if ((event.id ?? 0) > base.head) this.#fold(event);
+    this.live.head = Math.max(head, this.live.head);
+    [this.#missing, this.#since] = [null, []];
     this.changed();
   }
 
@@ -122,20 +146,25 @@ export class ExecutionStore extends Ticker {
     }
     if (event.id <= this.live.head) return; // a subscription that began anew gives them again
     this.count += 1;
-    try {
-      this.history.append(event);
-    } catch {
-      // A gap took what came before it: the rest is shown as far as it goes.
-      this.history.state.head = event.id;
-      this.#endAnyhow(event);
-      if (event.type.startsWith("execution.") || event.type.startsWith("node.")) keep(this.others, event, KEPT_MAX);
-    }
+    if (this.#missing !== null && folds(event.type)) this.#since.push(event);
+    this.#fold(event);
     if (is(event, "log.line")) this.lines.append(event);
     else if (is(event, "llm.chunk")) this.#say(event);
     else if (is(event, "output.item")) keep(this.items, event, ITEMS_MAX);
     else if (is(event, "log.sealed")) this.sealed.add(event.data.source);
     else if (!event.type.startsWith("execution.") && !event.type.startsWith("node.")) {
       keep(this.others, event, KEPT_MAX);
+    }
+  }
+
+  #fold(event: TailraceEvent): void {
+    try {
+      this.history.append(event);
+    } catch {
+      // A gap took what came before it: until that is known, the rest is shown as far as it goes.
+      this.history.state.head = event.id ?? this.live.head;
+      this.#endAnyhow(event);
+      if (event.type !== "output.item") keep(this.others, event, KEPT_MAX);
     }
   }
 
@@ -163,6 +192,7 @@ export class ExecutionStore extends Ticker {
     if (this.gaps.some((gap) => gap.from === from && gap.to === to)) return;
     this.gaps.push({ from, to, cause, after: this.live.head });
     if (cause === "lost") this.#forget();
+    else [this.#missing, this.#since] = [to, []];
   }
 
   /** The log was lost and made again: what follows is something else. */
@@ -171,6 +201,8 @@ export class ExecutionStore extends Ticker {
     this.lines = new LineStore();
     [this.pieces, this.others, this.items] = [[], [], []];
     this.sealed = new Set();
+    this.#graph = null;
+    [this.#missing, this.#since] = [null, []];
     this.count = this.#textChars = 0;
   }
 }

@@ -2,9 +2,8 @@
 //
 // The law of this file: a component names what it wants; it gets a store that is fed for as long as
 // somebody shows it, and is drawn anew when that changed.
-import { TailraceClient } from "@tailrace/client";
+import { load, TailraceClient, type FlowIR } from "@tailrace/client";
 import { useContext, useEffect, useMemo, useSyncExternalStore } from "react";
-import { entryOf } from "./entry.ts";
 import { ExecutionStore } from "./execution.ts";
 import { ListStore } from "./list.ts";
 import { BASE, Tab } from "./tab.ts";
@@ -56,16 +55,28 @@ export function useExecution(id: string): ExecutionStore {
     });
   }, [store, id, workspace]);
   useTicks(store);
-  const { beheaded } = store;
+  const { missing } = store;
   useEffect(() => {
-    if (!beheaded) return;
+    if (missing === null) return;
     const cut = new AbortController();
-    entryOf(clientOf(workspace), id, cut.signal).then(
-      (entry) => entry && store.named(entry),
-      () => undefined, // it is a name: how the stream stands is said elsewhere
-    );
+    const client = clientOf(workspace);
+    client
+      .get(id, missing, cut.signal)
+      .catch(() => client.get(id, undefined, cut.signal)) // more is gone by now: as it is, then
+      .then((shown) => store.begins(load(shown)))
+      .catch(() => undefined); // the rest is shown as far as it goes
     return () => cut.abort();
-  }, [beheaded, store, id, workspace]);
+  }, [missing, store, id, workspace]);
+  const { wanted } = store;
+  useEffect(() => {
+    if (wanted === null) return;
+    let gone = false;
+    clientOf(workspace)
+      .payload(id, wanted)
+      .then((graph) => gone || store.planned(graph as FlowIR))
+      .catch(() => undefined); // its nodes are drawn as they come
+    return () => void (gone = true);
+  }, [wanted, store, id, workspace]);
   return store;
 }
 

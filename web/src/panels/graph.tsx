@@ -19,7 +19,7 @@ export default function Graph(props: PanelProps) {
   const [view, setView] = useParam("view");
   const model = useModel(props);
   if (model.nodes.length === 0) {
-    if (props.store.beheaded) return <Empty title="None of its nodes is kept">Its logs and events have what there still is.</Empty>;
+    if (props.store.missing !== null) return <Empty title="None of its nodes is kept">Its logs and events have what there still is.</Empty>;
     if (!hasEnded(props.state)) return <Empty title="No nodes yet">They appear here as they start.</Empty>;
     return <Empty title="It has no nodes">What it said is in its logs and its output.</Empty>;
   }

@@ -60,8 +60,7 @@ export default function Inspector({ store, state, position, seek, selection, sel
 function Whole({ store, state, select }: Pick<PanelProps, "store" | "state" | "select">) {
   const took = tookOf(state);
   const waited = state.queued_at && state.started_at ? Date.parse(state.started_at) - Date.parse(state.queued_at) : 0;
-  // While it waits, since when; of what retention has cut, when it was made.
-  const queued = state.started_at === null ? (state.queued_at ?? store.entry?.created_at) : null;
+  const queued = state.started_at === null ? state.queued_at : null; // while it waits, since when
   const counts = new Map<string, number>();
   for (const node of state.nodes.values()) {
     const status = standing(node.status, state);

@@ -82,7 +82,7 @@ export default function Waterfall(props: PanelProps) {
         <Axis begin={begin} whole={whole} shown={shown} moment={shownMoment} zoom={setRange} seek={(to) => seek(positionAt(store, to))} />
         <div className={css.content}>
           <Lines begin={begin} shown={shown} moment={shownMoment} />
-          <Whole name={state.flow || (store.entry?.flow ?? "execution")} state={state} run={runSpan} begin={begin} shown={shown} end={end} />
+          <Whole name={state.flow || "execution"} state={state} run={runSpan} begin={begin} shown={shown} end={end} />
           <ol className={css.rows} aria-label="Timeline of nodes" style={{ height: rows.getTotalSize() }} onKeyDown={press}>
             {rows.getVirtualItems().map(({ index, start }) => {
               const bar = bars[index]!;

@@ -85,9 +85,8 @@ export default function Execution({ id }: { id: string }) {
 function Top({ name, store, state, position, seek, select }: PanelProps & { name: string }) {
   const to = useTo();
   const mayRun = useMayRun();
-  const kind = store.live.kind || store.entry?.kind;
-  // Of what retention has cut, since it was made: until the end says how long it took.
-  const from = state.started_at ?? state.queued_at ?? (hasEnded(state) ? undefined : store.entry?.created_at);
+  const kind = store.live.kind;
+  const from = state.started_at ?? state.queued_at;
   const known = tookOf(state);
   const took = from ? <Duration from={from} to={state.ended_at} /> : known !== undefined && <span className="number">{duration(known)}</span>;
   const [asking, setAsking] = useState(false);
@@ -183,24 +182,25 @@ function Tabs({ store, chosen, choose }: { store: ExecutionStore; chosen: string
 
 /** What speaks is shown speaking; a command its lines; everything else its graph. */
 function firstPanel(store: ExecutionStore): string {
-  const kind = store.live.kind || store.entry?.kind;
-  if (store.beheaded && hasEnded(store.live) && store.live.nodes.size === 0 && store.lines.end > 0) return "logs";
+  const kind = store.live.kind;
+  if (store.missing !== null && hasEnded(store.live) && store.live.nodes.size === 0 && store.lines.end > 0) return "logs";
   if (kind === "agent" || (kind === "task" && store.pieces.length > 0)) return "text";
   return kind === "workload" ? "logs" : "graph";
 }
 
 const CONNECTING = "…";
 
-/** What it is called; of a log without a beginning, as the list says. */
+/** What it is called. */
 function nameOf(store: ExecutionStore): string {
   const { phase } = store.connection;
-  return store.live.flow || store.entry?.flow || (phase === "connecting" ? CONNECTING : `Execution ${store.id.slice(-8)}`);
+  return store.live.flow || (phase === "connecting" ? CONNECTING : `Execution ${store.id.slice(-8)}`);
 }
 
-/** What it was started with; undefined: the log has only a summary of it. */
+/** What it was started with; undefined: the log has only a summary of it, or not even that. */
 function inputOf(store: ExecutionStore): unknown {
-  const queued = store.history.moments()[0]?.data as { input_summary?: unknown } | undefined;
-  return queued?.input_summary === undefined ? store.live.input : undefined;
+  const first = store.history.moments()[0];
+  if (first?.type !== "execution.queued") return store.live.input ?? undefined;
+  return (first.data as { input_summary?: unknown }).input_summary === undefined ? store.live.input : undefined;
 }
 
 function numberOf(text: string | undefined): number | undefined {

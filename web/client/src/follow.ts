@@ -218,9 +218,11 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     }
     if (type === "stream.gap") {
       // A cut during a gap's frame repeats it on the next connection: tell it once.
-      if (this.#told.has(data)) return undefined;
-      this.#told.add(data);
-      const { from, to, cause } = (JSON.parse(data) as TailraceEvent<"stream.gap">).data;
+      const said = JSON.parse(data) as TailraceEvent<"stream.gap">;
+      const { from, to, cause } = said.data;
+      const which = [this.#epoch, said.execution_id, from, to, cause].join(" ");
+      if (this.#told.has(which)) return undefined;
+      this.#told.add(which);
       const gap: Gap = { from, to, cause, after: this.#seen };
       this.#tell({ phase: "gap", gap });
       return { seq: null, type, data, position: "" };
@@ -262,13 +264,16 @@ export class Follow implements AsyncIterable<TailraceEvent> {
     return this.#epoch ? `${seq}@${this.#epoch}` : String(seq);
   }
 
-  /** Move past events that a filter left out: an id without an event says so. */
+  /**
+   * Move to where an id without an event says that this stands: past events that a filter left
+   * out, or to where a stream begins, if not where it was asked.
+   */
   #passed(decoder: Decoder): void {
     if (decoder.retryMs !== undefined) this.#retryMs = decoder.retryMs;
     const id = decoder.lastEventId;
     if (!id) return;
     if (this.#options.many) this.position = id;
-    else if (Number(id) > Number.parseInt(this.position ?? "0", 10)) {
+    else if (/^[0-9]+$/.test(id)) {
       this.#seen = Number(id);
       this.position = this.#place(Number(id));
     }

@@ -275,7 +275,10 @@ class LogLine(Payload, type="log.line"):
     """One line of a log."""
 
     line: str = Field(description="The line, without its line break.")
-    level: str = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
+    level: str = Field(
+        default="info",
+        description="`debug`, `info`, `warning` or `error`; `critical`, `fatal`, `warn` and `trace` count as the nearest.",
+    )
     source: str = Field(description="`stdout`, `stderr` or a logger's name.")
     truncated: bool | None = Field(default=None, description="The line was longer and was cut.")
 

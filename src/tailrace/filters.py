@@ -18,6 +18,8 @@ from tailrace.errors import InvalidRequest
 from tailrace.events import CATALOG, TERMINAL, Record
 
 LEVELS = ("debug", "info", "warning", "error")
+# What others call them: a critical line must not hide among those of level info.
+_MEANT = {"trace": "debug", "warn": "warning", "critical": "error", "fatal": "error"}
 LINE = "log.line"
 _GROUPS = sorted({name.partition(".")[0] for name in CATALOG})
 _AGO = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
@@ -161,4 +163,5 @@ def moment(text: str, now: datetime) -> str:
 
 def _rank(level: object) -> int:
     """A level's place; one that is not known counts as info."""
-    return LEVELS.index(level) if isinstance(level, str) and level in LEVELS else 1
+    name = _MEANT.get(level, level) if isinstance(level, str) else None
+    return LEVELS.index(name) if name in LEVELS else 1

@@ -219,6 +219,16 @@ def test_exec_keeps_recording_when_its_reader_leaves(shell: Shell) -> None:
     assert recorded[-1]["type"] == "execution.completed"
 
 
+@pytest.mark.parametrize("how", ["--json", "--stream"])
+def test_a_run_whose_reader_leaves_says_nothing_of_it(shell: Shell, how: str) -> None:
+    line = f"{COMMAND} run s2_site {how} | head -1"
+    done = subprocess.run(
+        ["sh", "-c", line], check=False, env=shell.env, capture_output=True, text=True, timeout=50
+    )
+    assert "execution.queued" in done.stdout
+    assert [said.split()[:2] for said in done.stderr.splitlines()] == [["tailrace:", "execution"]]
+
+
 def test_an_execution_is_followed_while_it_runs_and_cancelled_from_elsewhere(
     shell: Shell, flows: str
 ) -> None:

@@ -46,6 +46,14 @@ def test_a_filter_chooses(asked: dict[str, list[str] | str], chosen: list[int]) 
     assert [r.seq for r in records if wanted.chooses(r)] == chosen
 
 
+def test_levels_are_known_by_the_names_that_others_give_them() -> None:
+    names = ["trace", "warn", "critical", "fatal", "what", "error"]
+    wanted = parse(["log.line"], [], "error")
+    assert wanted is not None
+    chosen = [name for name in names if wanted.chooses(record(1, "log.line", level=name))]
+    assert chosen == ["critical", "fatal", "error"]
+
+
 def test_asking_for_everything_is_no_filter() -> None:
     assert parse([], [], None) is None
     assert parse([""], [""], None) is None

@@ -23,6 +23,12 @@ test("a line comes out as it went in", () => {
   expect([lines.sources, lines.nodes]).toEqual([["app", "stdout"], ["fetch"]]);
 });
 
+test("levels are known by the names that others give them", () => {
+  const lines = new LineStore();
+  for (const level of ["trace", "warn", "critical", "constructor"]) lines.append(line(1, { level }));
+  expect([0, 1, 2, 3].map((index) => lines.levelAt(index))).toEqual(["debug", "warning", "error", "info"]);
+});
+
 test("a position cuts where its line is", () => {
   const lines = new LineStore();
   for (let id = 2; id <= 20_000; id += 2) lines.append(line(id));

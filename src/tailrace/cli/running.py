@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +107,26 @@ async def _run_flow(
         _say(f"execution {run.id}")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_on_signal, run)
-            items, limited = 0, False
-            with view:
-                async for event in run.follow():
-                    items += event.type == "output.item"
-                    if limit is not None and items > limit and event.type == "output.item":
-                        continue  # given between the last that was wanted and the stop
-                    view.show(event)
-                    if items == limit and not limited:
-                        limited = True
-                        await run.cancel(by="terminal", reason=f"--limit {limit}")
+            limited = await _show(run, limit, view)
             tasks.cancel_scope.cancel()
         status = (await run.wait()).status
         return DONE if limited and status == "cancelled" else status_exit(status)
+
+
+async def _show(run: Run, limit: int | None, view: View) -> bool:
+    """Show it to its end; returns whether it was stopped after so many values."""
+    items, limited = 0, False
+    with view:
+        async with aclosing(run.follow()) as told:  # also where who reads this has left
+            async for event in told:
+                items += event.type == "output.item"
+                if limit is not None and items > limit and event.type == "output.item":
+                    continue  # given between the last that was wanted and the stop
+                view.show(event)
+                if items == limit and not limited:
+                    limited = True
+                    await run.cancel(by="terminal", reason=f"--limit {limit}")
+    return limited
 
 
 @click.command(

@@ -263,7 +263,7 @@ export interface StructuredDelta {
 export interface LogLine {
   /** The line, without its line break. */
   line: string;
-  /** `debug`, `info`, `warning` or `error`. */
+  /** `debug`, `info`, `warning` or `error`; `critical`, `fatal`, `warn` and `trace` count as the nearest. */
   level?: string;
   /** `stdout`, `stderr` or a logger's name. */
   source: string;

@@ -10,6 +10,8 @@ export const CHARS_MAX = 256 * 1024 * 1024;
 const BLOCK = 4096;
 export const LEVELS = ["debug", "info", "warning", "error"] as const;
 export type Level = (typeof LEVELS)[number];
+/** What others call them. */
+const MEANT: Partial<Record<string, Level>> = { trace: "debug", warn: "warning", critical: "error", fatal: "error" };
 
 /** One line, made when it is asked for. */
 export interface Line {
@@ -59,8 +61,8 @@ export class LineStore {
     if (at === 0) this.#blocks.push(newBlock());
     const block = this.#blocks.at(-1)!;
     const { line, level = "info", source, truncated } = event.data;
-    const rank = Math.max(LEVELS.indexOf(level as Level), 0);
-    const known = LEVELS.includes(level as Level) ? rank : 1; // as the server ranks them
+    const rank = LEVELS.indexOf(MEANT[level] ?? (level as Level));
+    const known = rank < 0 ? 1 : rank; // as the server ranks them
     block.ids[at] = event.id ?? 0;
     block.times[at] = Date.parse(event.ts);
     block.levels[at] = known | (truncated ? 0x80 : 0);

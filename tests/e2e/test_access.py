@@ -14,7 +14,6 @@ def make_key(shell: Shell, *arguments: str) -> str:
     return made.stdout.strip()
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_it_does_not_listen_to_other_machines_without_asking_who_is_there(shell: Shell) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         refused = shell.run("serve", "--host", host, "--port", "0")
@@ -41,7 +40,6 @@ def test_a_server_for_this_machine_has_no_other_name(shell: Shell) -> None:
     assert (evil.status_code, evil.json()["code"]) == (421, "wrong_host")
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_a_key_from_the_terminal_to_curl(shell: Shell) -> None:
     viewer, operator = (
         make_key(shell, "--role", "viewer", "--name", "ann"),
@@ -71,7 +69,6 @@ def test_a_key_from_the_terminal_to_curl(shell: Shell) -> None:
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_a_key_revoked_in_the_terminal_ends_a_stream_in_the_server(shell: Shell) -> None:
     """Another process than the one that streams; the store is what they share."""
     key = make_key(shell, "--role", "operator")
@@ -98,7 +95,6 @@ def test_a_key_revoked_in_the_terminal_ends_a_stream_in_the_server(shell: Shell)
     assert key not in errors
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_what_a_key_may_not_be(shell: Shell) -> None:
     for wrong, says in (
         (("--expires", "yesterday"), "invalid_request"),

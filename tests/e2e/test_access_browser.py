@@ -115,7 +115,6 @@ def chromium(url: str, profile: Path) -> Iterator[None]:
         process.wait()
 
 
-@pytest.mark.timeout(60)  # a browser starts, beside two servers
 def test_a_browser_gets_in_by_cookie_and_ticket_and_other_sites_do_not(
     shell: Shell, sites: list[Site], tmp_path: Path
 ) -> None:

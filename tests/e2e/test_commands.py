@@ -295,7 +295,6 @@ def test_tail_resumes_and_stops_where_it_is_told(shell: Shell, flows: str) -> No
     assert len(shell.run("tail", "--no-follow").stdout.splitlines()) == 5
 
 
-@pytest.mark.timeout(60)  # three processes, on cores that three parts of the tests share
 @pytest.mark.parametrize("form", [[], ["--json"], ["--raw"]])
 def test_a_tail_whose_reader_leaves_says_nothing_of_it(shell: Shell, form: list[str]) -> None:
     shell.run("exec", "seq", "10000")  # more than a pipe holds
@@ -308,7 +307,6 @@ def test_a_tail_whose_reader_leaves_says_nothing_of_it(shell: Shell, form: list[
     assert tail.returncode == 1
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_lists_and_shows(shell: Shell, flows: str) -> None:
     assert "tailrace run etl" in shell.run("ls").stderr
     shell.run("run", f"{flows}:doubled")
@@ -322,7 +320,6 @@ def test_lists_and_shows(shell: Shell, flows: str) -> None:
     assert (then["status"], then["nodes"][0]["status"]) == ("running", "running")
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_graphs_are_drawn_and_checked(shell: Shell) -> None:
     ir = json.loads(shell.run("graph", "s2_site", "--json").stdout)
     assert (ir["capture"], ir["nodes"][-1]["streaming"]) == ("watch", True)
@@ -376,7 +373,6 @@ def test_what_the_environment_calls_secret_is_not_kept(shell: Shell) -> None:
 NOWHERE = "http://127.0.0.1:1"
 
 
-@pytest.mark.timeout(60)  # six processes, on cores that three parts of the tests share
 def test_a_server_that_is_not_there_is_said_at_once(shell: Shell) -> None:
     for command in (["ls"], ["tail"], ["tail", "X1"], ["tail", "--all"], ["show", "X1"]):
         done = shell.run(*command, "--url", NOWHERE)
@@ -386,7 +382,6 @@ def test_a_server_that_is_not_there_is_said_at_once(shell: Shell) -> None:
     assert shell.run("ls", "--url", "nonsense").stderr.startswith("error[invalid_request]: 'nons")
 
 
-@pytest.mark.timeout(60)  # as above
 def test_every_command_finds_what_is_in_another_workspace(shell: Shell, flows: str) -> None:
     _, url = shell.serve(flows)
     answer = httpx.post(f"{url}/api/v1/workspaces/acme/executions", json={"flow": "endless"})
@@ -401,7 +396,6 @@ def test_every_command_finds_what_is_in_another_workspace(shell: Shell, flows: s
     assert shell.run("tail", "--workspace", "acme").returncode == 130
 
 
-@pytest.mark.timeout(60)  # as above
 def test_a_tail_says_that_its_server_is_gone(shell: Shell, flows: str) -> None:
     server, url = shell.serve(flows)
     execution_id = httpx.post(

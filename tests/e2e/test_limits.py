@@ -107,7 +107,6 @@ def test_an_answer_that_nobody_reads_is_cut(shell: Shell, target: str) -> None:
         until(lambda: not held(made))
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_two_servers_count_together_and_a_killed_one_gives_all_back(
     shell: Shell, target: str
 ) -> None:
@@ -124,7 +123,6 @@ def test_two_servers_count_together_and_a_killed_one_gives_all_back(
         until(lambda: admitted(there))
 
 
-@pytest.mark.timeout(60)  # 8 s and more where three parts of the tests share two cores
 def test_what_is_typed_may_say_what_it_likes_unless_it_was_limited(shell: Shell) -> None:
     talk = ("exec", "--", "sh", "-c", "seq 1 3000")
     assert shell.run(*talk).returncode == 0

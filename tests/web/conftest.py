@@ -29,7 +29,7 @@ ROOT = HERE.parents[1]
 SHOTS = ROOT / "out" / "shots"
 WIDE, PHONE = (1280, 800), (390, 844)
 # Loading starts when a test begins; a machine that does other things takes its time.
-WAIT_MS = 15_000
+WAIT_MS = 30_000
 Shot = Callable[..., Path]
 
 

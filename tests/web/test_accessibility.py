@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 RUN = """async () => {

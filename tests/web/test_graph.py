@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
-expect.set_options(timeout=15_000)
-
 Trace = Callable[[], list[int]]
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples"
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
-expect.set_options(timeout=15_000)
-pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
 SHAPES = str(HERE / "shapes.py")
 LOOKS = ((False, False), (True, False), (False, True))
 

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
-expect.set_options(timeout=15_000)
-
 ROW_PX = 16
 LOUD = str(Path(__file__).with_name("loud.py"))
 LONG_MS = 200

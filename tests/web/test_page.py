@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.timeout(60)  # a browser starts, beside a server
-
 
 def test_the_list_shows_what_starts_as_it_happens(server: Server, page: "Page", shot: Shot) -> None:
     server.begin("etl", MINUTE)

@@ -1,6 +1,9 @@
 """The runtime: starting, keys, listing, leases, and what a caller is told."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 import anyio
 import pytest
@@ -357,3 +360,20 @@ async def test_a_view_that_retention_overtakes_is_one_of_what_is_left(
         "a": "running",
         "b": "completed",
     }
+
+
+def test_what_an_error_leaves_behind_of_a_follow_ends_in_silence() -> None:
+    """Found on CI: asyncio closes all generators that are left at once, in no order of theirs."""
+    said: list[dict[str, Any]] = []
+
+    async def leave() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        async with MemoryLog() as log, Runtime(MEMORY, log=log) as runtime:
+            await begin(log)
+            async for _ in runtime.follow("X1"):
+                raise KeyError
+
+    for _ in range(30):
+        with suppress(KeyError):
+            anyio.run(leave)
+    assert not said

@@ -31,7 +31,6 @@ from tailrace.flow.schemas import (
     schema_of,
     validate_arguments,
 )
-from tailrace.invoke import contained
 from tailrace.recorder import Recorder, Work
 from tailrace.voice import Voice
 
@@ -82,8 +81,7 @@ class Agent(Generic[P]):
 
         async def work(recorder: Recorder) -> Ending:
             with speaking(recorder) as voice:
-                with contained():
-                    output, items = await _run(self.fn, arguments, recorder)
+                output, items = await _run(self.fn, arguments, recorder)
                 output = voice.settle(output)
                 if isinstance(output, str) and self.out_schema is None and not voice.text_length:
                     await _tell(output, voice)  # for who follows the text of it

@@ -100,13 +100,16 @@ def status_after(event_type: str) -> str:
 
     For a store's index: it keeps the type of the last status event, never a status.
     """
-    for state, moves in EXECUTION.items():
-        if event_type in moves and state != "cancelling":
-            return moves[event_type]
-    raise KeyError(event_type)
+    found = _leads_to(EXECUTION, event_type)
+    if found is None:
+        raise KeyError(event_type)
+    return found
 
 
-_NODE_AFTER = {name: status for moves in NODE.values() for name, status in moves.items()}
+def _leads_to(table: dict[str, dict[str, str]], event_type: str) -> str | None:
+    # Of several states the first: of one that is cancelling, an event says no more than that.
+    return next((moves[event_type] for moves in table.values() if event_type in moves), None)
+
 
 STATUS_EVENTS = frozenset(
     name for moves in EXECUTION.values() for name in moves if name != "execution.progress"
@@ -231,7 +234,7 @@ class ExecutionState:
         if found is None and self.partial:
             if type_ == "execution.progress":
                 return state  # it may be on its way to its end, or not
-            found = status_after(type_) if table is EXECUTION else _NODE_AFTER.get(type_)
+            found = _leads_to(table, type_)
         if found is None:
             raise IllegalTransition(f"{type_} is not possible while the {what} is {state}")
         return found

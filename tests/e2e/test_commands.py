@@ -208,11 +208,21 @@ def test_exec_reads_a_pipe(shell: Shell) -> None:
     assert shell.run("exec", "--", "wc", "-l", input="a\nb\n").stdout.strip() == "2"
 
 
-def test_exec_keeps_recording_when_its_reader_leaves(shell: Shell) -> None:
-    line = f"{COMMAND} exec -- seq 1 5000 | head -1"
-    done = subprocess.run(
-        ["sh", "-c", line], check=False, env=shell.env, capture_output=True, text=True, timeout=18
+def first_line(shell: Shell, command: str, *, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Read a line of what a command says, and leave."""
+    line = f"{COMMAND} {command} | head -1"
+    return subprocess.run(
+        ["sh", "-c", line],
+        check=False,
+        env=shell.env,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
     )
+
+
+def test_exec_keeps_recording_when_its_reader_leaves(shell: Shell) -> None:
+    done = first_line(shell, "exec -- seq 1 5000", timeout_s=18)
     assert done.stdout == "1\n"
     recorded = events(shell.run("tail", "--json").stdout)
     assert sum(event["type"] == "log.line" for event in recorded) == 5000
@@ -221,10 +231,7 @@ def test_exec_keeps_recording_when_its_reader_leaves(shell: Shell) -> None:
 
 @pytest.mark.parametrize("how", ["--json", "--stream"])
 def test_a_run_whose_reader_leaves_says_nothing_of_it(shell: Shell, how: str) -> None:
-    line = f"{COMMAND} run s2_site {how} | head -1"
-    done = subprocess.run(
-        ["sh", "-c", line], check=False, env=shell.env, capture_output=True, text=True, timeout=50
-    )
+    done = first_line(shell, f"run s2_site {how}", timeout_s=50)
     assert "execution.queued" in done.stdout
     assert [said.split()[:2] for said in done.stderr.splitlines()] == [["tailrace:", "execution"]]
 

@@ -298,14 +298,20 @@ def test_ten_thousand_nodes_collapse_into_groups(
     assert not trace()
 
 
+def layers(wide: int, deep: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """The names and the edges of nodes in layers, each below one of the layer before."""
+    names = [f"n{row}_{column}" for row in range(deep) for column in range(wide)]
+    edges = [(f"n{row - 1}_{c}", f"n{row}_{c}") for row in range(1, deep) for c in range(wide)]
+    return names, edges
+
+
 @pytest.mark.timeout(120)  # as it says
 def test_a_graph_of_ten_thousand_is_drawn_before_it_runs(
     server: Server, page: "Page", shot: Shot, trace: Trace
 ) -> None:
     server.begin()
     wide, deep = 500, 20
-    names = [f"n{row}_{column}" for row in range(deep) for column in range(wide)]
-    edges = [(f"n{row - 1}_{c}", f"n{row}_{c}") for row in range(1, deep) for c in range(wide)]
+    names, edges = layers(wide, deep)
     job = Engine(server, graph(names, edges))  # too large for an event: it is fetched
     open_page(page, server, job.id, panel="graph")
     expect(page.locator("[data-group]")).to_have_count(deep)
@@ -319,9 +325,8 @@ def test_a_large_graph_collapses_into_its_layers(
     server: Server, page: "Page", shot: Shot, trace: Trace
 ) -> None:
     server.begin()
-    wide, deep = 120, 10
-    names = [f"n{row}_{column}" for row in range(deep) for column in range(wide)]
-    edges = [(f"n{row - 1}_{c}", f"n{row}_{c}") for row in range(1, deep) for c in range(wide)]
+    wide = 120
+    names, edges = layers(wide, 10)
     job = Engine(server, graph(names, edges))
     job.tell(*(started(name, 1) for name in names[: 2 * wide]))
     job.tell(*(completed(name, 2) for name in names[:wide]))

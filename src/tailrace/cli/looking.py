@@ -216,7 +216,8 @@ async def _reach(server: Client, execution_id: str | None) -> None:
 
     A stream that is cut later is taken up again, and what that waits for is said on stderr.
     """
-    await (server.list(limit=1) if execution_id is None else server.get(execution_id))
+    # Of one, as it was before its first event: so nothing is read of its log.
+    await (server.list(limit=1) if execution_id is None else server.get(execution_id, at=0))
     told = logging.StreamHandler()
     told.setFormatter(logging.Formatter("tailrace: %(message)s"))
     logger = logging.getLogger("tailrace.client")
